@@ -1,0 +1,44 @@
+/** An envelope with the right to settle it: the one contract between a source and the road. */
+import type { Envelope } from "./Envelope.ts"
+import type { Ready } from "./Ready.ts"
+import type { Reply } from "./Reply.ts"
+
+/** How a delivery ended. A source that answers someone builds its answer from this. */
+export type Settlement =
+  /** Every leg is confirmed, or nothing was detected, or it was a duplicate or dropped by policy. */
+  | { readonly _tag: "Acked"; readonly replies: ReadonlyArray<Reply> }
+  /** At least one leg lies in the dead letters; the source may forget it. */
+  | { readonly _tag: "Buried"; readonly reason: string; readonly replies: ReadonlyArray<Reply> }
+  /** It cannot be decoded and its sender is told so: nothing was buried, the source may forget it. */
+  | { readonly _tag: "Refused"; readonly reason: string }
+  /** Give it again. */
+  | { readonly _tag: "Nacked"; readonly reason: string }
+
+export const acked: Settlement = { _tag: "Acked", replies: [] }
+
+export interface Delivery {
+  readonly envelope: Envelope
+  /**
+   * Ends this delivery. `streams/Settlement.ts` calls it, exactly once, and nobody else.
+   *
+   * A source that only notes the settlement returns nothing; what it still has to do (commit, delete) it does by itself
+   * and fails its stream when that cannot be done.
+   */
+  readonly settle: (settlement: Settlement) => Ready<void>
+  /** Set on a replay: run only this part of the road. */
+  readonly resume?: Resume | undefined
+}
+
+/** Where a replayed dead letter goes on. */
+export interface Resume {
+  readonly letter: string
+  readonly stage: Stage
+  readonly event: string | undefined
+  readonly leg: string | undefined
+  /** The reply whose publish was buried. */
+  readonly reply: Reply | undefined
+  readonly attempts: number
+}
+
+/** The part of the road a delivery was on. */
+export type Stage = "decode" | "key" | "detect" | "dispatch" | "publish" | "shutdown"

@@ -1,0 +1,29 @@
+/** Acts on a detection and gives one reply. */
+import { type Effect, type Result, Schema } from "effect"
+import type { Detection } from "./Event.ts"
+import { targetFields } from "./Failure.ts"
+import type { Ready } from "./Ready.ts"
+import type { Reply } from "./Reply.ts"
+
+/** The target gave no reply. A refusal is a `Reply`, not a failure. */
+export class DispatchError extends Schema.TaggedError<DispatchError>()("DispatchError", targetFields) {
+  override get message(): string {
+    return this.reason
+  }
+}
+
+export interface Dispatcher<out E = DispatchError> {
+  readonly name: string
+  /**
+   * Called again for the same detection after a retryable failure, a replay or a redelivery.
+   *
+   * Return an effect only to fail or to wait.
+   */
+  readonly dispatch: (detection: Detection) => Ready<Reply, E>
+  /** For pipelines with `batch`: one result per detection, in their order; a failure of the effect is everyone's. */
+  readonly dispatchBatch?:
+    | ((batch: ReadonlyArray<Detection>) => Effect.Effect<ReadonlyArray<Result.Result<Reply, E>>, E>)
+    | undefined
+  /** Asks the target whether it answers, without giving it work: tells a message that kills its target from an outage. */
+  readonly probe?: Effect.Effect<void, E> | undefined
+}

@@ -1,0 +1,26 @@
+/** What a dispatcher got back: accepted, or refused for good. */
+
+export interface Reply {
+  readonly kind: "accepted" | "refused"
+  /** The answer's body as it came (bytes), or a value that is published as JSON. */
+  readonly payload: unknown
+  /** The answer's status where the protocol has one. */
+  readonly status?: number | undefined
+  readonly headers?: Readonly<Record<string, string>> | undefined
+  /** Why it was refused: one sentence with the other side's words. */
+  readonly reason?: string | undefined
+}
+
+export const accepted = (payload: unknown): Reply => ({ kind: "accepted", payload })
+
+export const refused = (reason: string, payload: unknown = reason): Reply => ({ kind: "refused", payload, reason })
+
+const utf8 = new TextEncoder()
+
+/** The payload as the bytes that go out. */
+export const bytes = (payload: unknown): Uint8Array =>
+  payload instanceof Uint8Array
+    ? payload
+    : typeof payload === "string"
+      ? utf8.encode(payload)
+      : utf8.encode(JSON.stringify(payload ?? null))

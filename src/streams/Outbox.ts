@@ -1,0 +1,128 @@
+/** Publishes replies: in order per key, in batches, each failed one retried alone ahead of the later ones of its key. */
+import type { Detection } from "../services/Event.ts"
+import type { Outgoing } from "../services/Publisher.ts"
+import type { Reply } from "../services/Reply.ts"
+import { Batches, type Item } from "./Batches.ts"
+import type { PublishPlan } from "./Plan.ts"
+import type { Runner } from "./Runner.ts"
+import { Slots } from "./Slots.ts"
+import { Attempt, Target, type Options as TargetOptions, type Verdict } from "./Target.ts"
+import type { Work } from "./Work.ts"
+
+/** One reply for one publisher. */
+export class Publication implements Item {
+  alone = false
+  since = 0
+  attempts = 0
+  delayMillis = 0
+  readonly work: Work
+  readonly plan: PublishPlan
+  readonly detection: Detection
+  readonly reply: Reply
+  readonly outgoing: Outgoing
+
+  constructor(work: Work, plan: PublishPlan, detection: Detection, reply: Reply, outgoing: Outgoing) {
+    this.work = work
+    this.plan = plan
+    this.detection = detection
+    this.reply = reply
+    this.outgoing = outgoing
+  }
+
+  get key(): string | undefined {
+    return this.work.lane
+  }
+}
+
+/** What a publication tells the road; one of them is called once. */
+export interface PublicationEnds {
+  published(publication: Publication): void
+  publishFailed(publication: Publication, verdict: Verdict): void
+  publishGivenBack(publication: Publication, reason: string): void
+}
+
+class PublishAttempt extends Attempt<void> {
+  private readonly outbox: Outbox
+  private readonly batch: ReadonlyArray<Publication>
+
+  constructor(outbox: Outbox, batch: ReadonlyArray<Publication>) {
+    super(outbox.target)
+    this.outbox = outbox
+    this.batch = batch
+    this.attempts = batch[0]!.attempts
+  }
+
+  call() {
+    return this.outbox.plan.publisher.publish(this.batch.map((_) => _.outgoing))
+  }
+
+  succeed(): void {
+    this.outbox.batches.done(this.batch)
+    for (const publication of this.batch) this.outbox.ends.published(publication)
+  }
+
+  fail(verdict: Verdict): void {
+    this.outbox.batches.done(this.batch)
+    for (const publication of this.batch) {
+      publication.attempts = this.attempts
+      this.outbox.ends.publishFailed(publication, verdict)
+    }
+  }
+
+  giveBack(reason: string): void {
+    this.outbox.batches.done(this.batch)
+    for (const publication of this.batch) this.outbox.ends.publishGivenBack(publication, reason)
+  }
+
+  override divide(delayMillis: number): boolean {
+    if (this.batch.length === 1) return false
+    for (const publication of this.batch) {
+      publication.alone = true
+      publication.attempts = this.attempts
+      publication.delayMillis = delayMillis
+    }
+    this.outbox.batches.done(this.batch, this.batch)
+    return true
+  }
+}
+
+export class Outbox {
+  readonly plan: PublishPlan
+  readonly ends: PublicationEnds
+  readonly target: Target
+  readonly batches: Batches<Publication>
+  private readonly slots: Slots
+
+  constructor(plan: PublishPlan, ends: PublicationEnds, options: Omit<TargetOptions, "slots" | "probe">, runner: Runner) {
+    const slots = new Slots(plan.publisher.inFlightMax, runner)
+    this.slots = slots
+    this.plan = plan
+    this.ends = ends
+    this.target = new Target({ ...options, slots, probe: plan.publisher.probe })
+    this.batches = new Batches({
+      size: plan.publisher.batchMax,
+      ageMillis: 0,
+      runner,
+      open: () => slots.free,
+      begin: (batch) => {
+        const attempt = new PublishAttempt(this, batch)
+        const { delayMillis } = batch[0]!
+        if (delayMillis > 0) this.target.submitLater(attempt, delayMillis)
+        else this.target.submit(attempt)
+      }
+    })
+  }
+
+  offer(publication: Publication): void {
+    this.batches.offer(publication)
+  }
+
+  /** Gives back what waits: at drain the tries to come, at the deadline all of it. */
+  close(reason: string, all: boolean): void {
+    this.target.close(reason)
+    if (!all) return
+    for (const job of this.slots.takeAll()) if (job instanceof PublishAttempt) job.giveBack(reason)
+    for (const publication of this.batches.takeAll()) this.ends.publishGivenBack(publication, reason)
+    this.target.interrupt()
+  }
+}

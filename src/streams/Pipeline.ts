@@ -1,0 +1,222 @@
+/** A pipeline as an actor: takes from its source until the input ends, it is drained, or it fails; controlled by a mailbox. */
+import { Cause, Deferred, Effect, Fiber, Option, Queue, References, Schema, type Scope, Stream } from "effect"
+import { DeadLetters, type Letter, type Replayed } from "../services/DeadLetters.ts"
+import { Dedupe } from "../services/Dedupe.ts"
+import type { Delivery } from "../services/Delivery.ts"
+import type { SourceError } from "../services/Source.ts"
+import type { Plan } from "./Plan.ts"
+import { Road, type RoadFailure } from "./Road.ts"
+import * as Runner from "./Runner.ts"
+import type { Stats } from "./Stats.ts"
+
+/** The pipeline stopped before its time. */
+export class PipelineError extends Schema.TaggedError<PipelineError>()("PipelineError", {
+  pipeline: Schema.String,
+  reason: Schema.String,
+  /** away: its source can be reopened · failed: worth a few restarts · halted: by policy, for good. */
+  kind: Schema.Literals(["away", "failed", "halted"])
+}) {
+  override get message(): string {
+    return `${this.pipeline}: ${this.reason}`
+  }
+}
+
+export interface Status {
+  readonly name: string
+  readonly state: "running" | "paused" | "draining" | "ended" | "failed"
+  readonly received: number
+  readonly acked: number
+  readonly buried: number
+  readonly nacked: number
+  readonly held: number
+  readonly working: number
+  readonly lanes: number
+  /** The source is held back because the buffer is full or the pipeline is paused. */
+  readonly waiting: boolean
+  /** Legs and publishers whose target is away. */
+  readonly away: ReadonlyArray<string>
+  /** Whom the others wait for, when the buffer is full. */
+  readonly longestLane: { readonly key: string; readonly waiting: number } | undefined
+}
+
+export interface Handle {
+  readonly name: string
+  readonly stats: Stats
+  readonly status: Effect.Effect<Status>
+  readonly pause: Effect.Effect<void>
+  readonly resume: Effect.Effect<void>
+  /** Units: working legs. */
+  readonly resize: (concurrency: number) => Effect.Effect<void>
+  readonly seek: (position: string) => Effect.Effect<void, SourceError>
+  /** Stops intake and ends the work in hand. Units: milliseconds. */
+  readonly drain: (deadlineMillis?: number) => Effect.Effect<void>
+  /** Runs buried legs again, in the given order per key, and says how each ended. */
+  readonly replay: (letters: ReadonlyArray<Letter>) => Effect.Effect<ReadonlyArray<Replayed>>
+  /** Returns when the input has ended and all of it is settled, or the pipeline was drained. */
+  readonly await: Effect.Effect<void, PipelineError>
+}
+
+/** Units: milliseconds. */
+export const drainMillisDefault = 30_000
+/** Control messages that may wait. */
+const mailboxMax = 16
+
+type Ending =
+  | { readonly _tag: "Finished" }
+  | { readonly _tag: "Drained"; readonly deadlineMillis: number }
+  | { readonly _tag: "Failed"; readonly error: PipelineError }
+
+/** Starts the pipeline; it ends at the latest with the scope, without a drain of its own. */
+export const start: (plan: Plan) => Effect.Effect<Handle, never, DeadLetters | Scope.Scope> = Effect.fnUntraced(
+  function* (plan: Plan) {
+    const deadLetters = yield* DeadLetters
+    const dedupe = Option.getOrUndefined(yield* Effect.serviceOption(Dedupe))
+    const runner = yield* Runner.make
+    const ending = yield* Deferred.make<Ending>()
+    const ended = yield* Deferred.make<void, PipelineError>()
+    let state: Status["state"] = "running"
+
+    const fail = (kind: PipelineError["kind"], reason: string): void => {
+      const error = new PipelineError({ pipeline: plan.name, reason, kind })
+      Deferred.doneUnsafe(ending, Effect.succeed({ _tag: "Failed", error }))
+    }
+    const onFailure = ({ halted, reason }: RoadFailure): void => fail(halted ? "halted" : "failed", reason)
+    runner.onDefect = (defect) => fail("failed", `defect: ${Runner.words(defect)}`)
+    const road = new Road({ plan, runner, deadLetters, dedupe, onFailure })
+
+    const intake = yield* Stream.runForEachArray(plan.source.stream, (deliveries) => road.take(deliveries)).pipe(
+      Effect.andThen(road.idle),
+      Effect.matchCause({
+        onSuccess: () => Deferred.doneUnsafe(ending, Effect.succeed({ _tag: "Finished" })),
+        onFailure: (cause) => {
+          if (Cause.hasInterruptsOnly(cause)) return
+          const failure = Option.getOrUndefined(Cause.findErrorOption(cause))
+          fail(failure?.away === true ? "away" : "failed", Runner.sentence(cause))
+        }
+      }),
+      // The road yields by time itself; a yield between the source's hand and ours could lose what is in it.
+      Effect.provideService(References.PreventSchedulerYield, true),
+      Effect.forkScoped
+    )
+
+    const mailbox = yield* Queue.bounded<Effect.Effect<void>>(mailboxMax)
+    yield* Queue.take(mailbox).pipe(Effect.flatten, Effect.forever, Effect.forkScoped)
+    const ask = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+      Effect.gen(function* () {
+        const answer = yield* Deferred.make<A, E>()
+        yield* Queue.offer(mailbox, Effect.asVoid(Deferred.complete(answer, effect)))
+        return yield* Deferred.await(answer)
+      })
+
+    yield* Effect.gen(function* () {
+      const reason = yield* Deferred.await(ending)
+      if (reason._tag === "Finished") {
+        state = "ended"
+        return yield* Deferred.succeed(ended, undefined)
+      }
+      state = "draining"
+      yield* Fiber.interrupt(intake)
+      yield* road.drain(reason._tag === "Drained" ? reason.deadlineMillis : drainMillisDefault)
+      state = reason._tag === "Drained" ? "ended" : "failed"
+      return yield* reason._tag === "Drained"
+        ? Deferred.succeed(ended, undefined)
+        : Deferred.fail(ended, reason.error)
+    }).pipe(Effect.forkScoped)
+
+    const { seek } = plan.source
+    return {
+      name: plan.name,
+      stats: road.stats,
+      status: Effect.sync(() => ({
+        name: plan.name,
+        state,
+        received: road.stats.received,
+        acked: road.stats.acked,
+        buried: road.stats.buried,
+        nacked: road.stats.nacked,
+        held: road.stats.held,
+        working: road.slots.active,
+        lanes: road.lanes.size,
+        waiting: road.waiting,
+        away: road.away,
+        longestLane: road.full ? road.lanes.longest() : undefined
+      })),
+      pause: ask(
+        Effect.sync(() => {
+          if (state === "running") state = "paused"
+          road.pause()
+        })
+      ),
+      resume: ask(
+        Effect.sync(() => {
+          if (state === "paused") state = "running"
+          road.resume()
+        })
+      ),
+      resize: (concurrency) =>
+        ask(
+          Effect.sync(() =>
+            runner.turn(() => {
+              road.slots.limit = concurrency
+            })
+          )
+        ),
+      seek: (position) => (seek === undefined ? Effect.void : ask(seek(position))),
+      drain: (deadlineMillis = drainMillisDefault) =>
+        Effect.andThen(
+          ask(Deferred.succeed(ending, { _tag: "Drained", deadlineMillis })),
+          Effect.ignore(Deferred.await(ended))
+        ),
+      replay: (letters) => replay(road, deadLetters, letters),
+      await: Deferred.await(ended)
+    }
+  }
+)
+
+/** A letter as a delivery: acked, it leaves the list; buried again, it stays under its id. */
+const replay = (
+  road: Road,
+  deadLetters: DeadLetters["Service"],
+  letters: ReadonlyArray<Letter>
+): Effect.Effect<ReadonlyArray<Replayed>> =>
+  Effect.forEach(letters, (letter) => Effect.map(Deferred.make<Replayed>(), (done) => ({ letter, done }))).pipe(
+    Effect.tap((all) => road.take(all.map(({ done, letter }) => deliveryOf(letter, deadLetters, done)))),
+    Effect.flatMap(Effect.forEach(({ done }) => Deferred.await(done)))
+  )
+
+const deliveryOf = (
+  letter: Letter,
+  deadLetters: DeadLetters["Service"],
+  done: Deferred.Deferred<Replayed>
+): Delivery => ({
+  envelope: letter.envelope,
+  resume: {
+    letter: letter.id,
+    stage: letter.stage,
+    event: letter.event,
+    leg: letter.leg,
+    reply: letter.reply,
+    attempts: letter.attempts
+  },
+  settle: (settlement) => {
+    switch (settlement._tag) {
+      case "Acked":
+      case "Refused":
+        return deadLetters.remove([letter.id]).pipe(
+          Effect.matchEffect({
+            onSuccess: () => Deferred.succeed(done, { id: letter.id, outcome: "acked", reason: undefined }),
+            onFailure: ({ reason }) => Deferred.succeed(done, { id: letter.id, outcome: "nacked", reason })
+          }),
+          Effect.asVoid
+        )
+      case "Buried":
+        return Effect.asVoid(
+          Deferred.succeed(done, { id: letter.id, outcome: "buried", reason: settlement.reason })
+        )
+      case "Nacked":
+        return Effect.asVoid(
+          Deferred.succeed(done, { id: letter.id, outcome: "nacked", reason: settlement.reason })
+        )
+    }
+  }
+})

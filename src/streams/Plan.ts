@@ -1,0 +1,61 @@
+/** A pipeline as data: everything the road needs to know, decided and checked. */
+import { type Cause, Schema } from "effect"
+import type { Codec } from "../services/Codec.ts"
+import type { Detector } from "../services/Detector.ts"
+import type { Dispatcher } from "../services/Dispatcher.ts"
+import type { Detection, Event } from "../services/Event.ts"
+import type { Policy } from "../services/Failure.ts"
+import type { Publisher } from "../services/Publisher.ts"
+import type { Reply } from "../services/Reply.ts"
+import type { Source } from "../services/Source.ts"
+import type { Retry, Verdict } from "./Target.ts"
+
+/** The key cannot be read from this message. */
+export class KeyError extends Schema.TaggedError<KeyError>()("KeyError", { reason: Schema.String }) {
+  override get message(): string {
+    return this.reason
+  }
+}
+
+/** What a message that goes no further meets; there is nothing to retry in it. */
+export type MessagePolicy = Exclude<Policy, "retry">
+
+export interface LegPlan {
+  readonly name: string
+  /** The events it acts on; undefined means all. */
+  readonly on: ReadonlyArray<string> | undefined
+  readonly dispatcher: Dispatcher<unknown>
+  readonly verdict: (cause: Cause.Cause<unknown>) => Verdict
+}
+
+export interface PublishPlan {
+  readonly name: string
+  readonly publisher: Publisher
+  readonly when: ReadonlyArray<Reply["kind"]>
+  readonly key: (detection: Detection, reply: Reply) => string | undefined
+  readonly value: (detection: Detection, reply: Reply) => Uint8Array
+}
+
+export interface Plan {
+  readonly name: string
+  readonly source: Source
+  readonly codec: Codec
+  /** Reads the key from the decoded event; undefined takes the record's own. */
+  readonly key: ((event: Event) => string | KeyError) | undefined
+  readonly order: "key" | "partition" | "none"
+  /** How records without a key are ordered under `order: key`. */
+  readonly unkeyed: "none" | "partition"
+  /** Units: working legs. */
+  readonly concurrency: number
+  /** What may wait beyond the working legs, over which the source pauses. Units: deliveries; bytes of payload. */
+  readonly buffer: { readonly messagesMax: number; readonly bytesMax: number }
+  readonly detectors: ReadonlyArray<Detector>
+  readonly legs: ReadonlyArray<LegPlan>
+  readonly publishes: ReadonlyArray<PublishPlan>
+  readonly retry: Retry
+  readonly onDecodeError: MessagePolicy
+  readonly onKeyError: MessagePolicy
+  readonly batch: { readonly size: number; readonly ageMillis: number } | undefined
+  /** The id a second copy is known by, and how long a claim of a silent process holds. */
+  readonly dedupe: { readonly id: (event: Event) => string; readonly leaseMillis: number } | undefined
+}

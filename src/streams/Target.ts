@@ -1,0 +1,273 @@
+/** Tries a target's work until it is answered: retries with backoff, and waits out an outage without counting it. */
+import { Cause, Effect, Exit, type Fiber } from "effect"
+import type { Policy, Presence } from "../services/Failure.ts"
+import { isLater, type Ready } from "../services/Ready.ts"
+import { type Runner, sentence } from "./Runner.ts"
+import type { Job, Slots } from "./Slots.ts"
+
+/** How a leg is tried again. Units: milliseconds; `attempts` counts the first try. */
+export interface Retry {
+  readonly attempts: number
+  readonly backoffMillis: number
+  readonly maxMillis: number
+}
+
+export const retryDefault: Retry = { attempts: 8, backoffMillis: 200, maxMillis: 60_000 }
+
+/** The longest wait a target may ask for. */
+const retryAfterMaxMillis = 3_600_000
+/** A target that is away is asked at least this often. */
+const probeMaxMillis = 5_000
+
+/** What a failure means here: what to do about it, and whether the target is there. */
+export interface Verdict {
+  readonly policy: Policy
+  readonly reason: string
+  readonly presence: Presence
+  readonly retryAfterMillis?: number | undefined
+}
+
+/** Work for a target: one leg, or a batch of them. */
+export abstract class Attempt<A> implements Job {
+  // Declared, not defined: one is made per leg, and a field that is defined first and assigned later costs twice.
+  /** Tries that failed and counted. */
+  declare attempts: number
+  /** The target's good answers when this last failed, or -1 before the first try. */
+  declare goodsSeen: number
+  /** Units: milliseconds since 1970; when the present try began. */
+  declare startedAt: number
+  /** Next of its lane: it starts ahead of others, at once when the one before it is done. */
+  declare first: boolean
+  /** Tried in the middle of an outage, to see whether it is over. */
+  declare probing: boolean
+  declare readonly target: Target
+
+  constructor(target: Target) {
+    this.attempts = 0
+    this.goodsSeen = -1
+    this.startedAt = 0
+    this.first = false
+    this.probing = false
+    this.target = target
+  }
+
+  start(): void {
+    this.target.execute(this)
+  }
+
+  abstract call(): Ready<A, unknown>
+  abstract succeed(value: A): void
+  /** For good: retries are spent, or cannot help. */
+  abstract fail(verdict: Verdict): void
+  /** The pipeline stops: nobody will try this again here. */
+  abstract giveBack(reason: string): void
+  /** A batch that failed may go on as its parts; true when it does. */
+  divide(_delayMillis: number): boolean {
+    return false
+  }
+}
+
+export interface Options {
+  readonly name: string
+  readonly retry: Retry
+  readonly slots: Slots
+  readonly runner: Runner
+  readonly verdict: (cause: Cause.Cause<unknown>) => Verdict
+  readonly probe: Effect.Effect<void, unknown> | undefined
+  readonly onRetry: () => void
+  readonly onLeg: (millis: number) => void
+}
+
+interface Outage {
+  readonly since: number
+  delayMillis: number
+  timer: Fiber.Fiber<unknown> | undefined
+}
+
+export class Target {
+  private goods = 0
+  private outage: Outage | undefined
+  private readonly waiting: Array<Attempt<any>> = []
+  private readonly delayed = new Map<Attempt<any>, Fiber.Fiber<unknown> | undefined>()
+  private readonly working = new Map<Attempt<any>, Fiber.Fiber<unknown, unknown>>()
+  /** Set at drain: what would have to wait is given back instead. */
+  private closed: string | undefined
+  private readonly options: Options
+
+  constructor(options: Options) {
+    this.options = options
+  }
+
+  get away(): boolean {
+    return this.outage !== undefined
+  }
+
+  submit(attempt: Attempt<any>): void {
+    if (this.outage !== undefined) this.wait(attempt)
+    else if (attempt.first) this.options.slots.submitFirst(attempt)
+    else this.options.slots.submit(attempt)
+  }
+
+  /** Submits after a while; the wait holds no slot. */
+  submitLater(attempt: Attempt<any>, millis: number): void {
+    if (this.closed !== undefined) return attempt.giveBack(this.closed)
+    this.delayed.set(
+      attempt,
+      this.options.runner.after(millis, () => {
+        if (this.delayed.delete(attempt)) this.submit(attempt)
+      })
+    )
+  }
+
+  /** The target answered somebody well: an outage is over, and all that waited for it goes on. */
+  good(): void {
+    this.goods++
+    if (this.outage !== undefined) this.endOutage()
+  }
+
+  /** Gives back what waits for its next try, now and from now on. */
+  close(reason: string): void {
+    this.closed = reason
+    this.outage?.timer?.interruptUnsafe()
+    for (const attempt of this.waiting.splice(0)) attempt.giveBack(reason)
+    for (const [attempt, timer] of [...this.delayed]) {
+      this.delayed.delete(attempt)
+      timer?.interruptUnsafe()
+      attempt.giveBack(reason)
+    }
+  }
+
+  /** Interrupts what is working; each is given back when its fiber has ended. */
+  interrupt(): void {
+    for (const fiber of this.working.values()) fiber.interruptUnsafe()
+  }
+
+  /** Called by the attempt when it has its slot. */
+  execute(attempt: Attempt<any>): void {
+    const { onLeg, runner, slots } = this.options
+    if (this.outage !== undefined && !attempt.probing) {
+      slots.release()
+      return this.wait(attempt)
+    }
+    attempt.probing = false
+    if (attempt.goodsSeen < 0) attempt.goodsSeen = this.goods
+    attempt.startedAt = runner.time
+    let ready: Ready<unknown, unknown>
+    try {
+      ready = attempt.call()
+    } catch (thrown) {
+      ready = Effect.die(thrown)
+    }
+    if (!isLater(ready)) {
+      slots.release()
+      onLeg(0)
+      return this.succeeded(attempt, ready)
+    }
+    this.executeLater(attempt, ready)
+  }
+
+  private executeLater(attempt: Attempt<any>, later: Effect.Effect<unknown, unknown>): void {
+    const { runner, slots } = this.options
+    const fiber = runner.start(later, (exit) => {
+      this.working.delete(attempt)
+      slots.release()
+      this.ended(attempt, exit)
+    })
+    if (fiber !== undefined) this.working.set(attempt, fiber)
+  }
+
+  private ended(attempt: Attempt<any>, exit: Exit.Exit<unknown, unknown>): void {
+    const { onLeg, runner } = this.options
+    onLeg(runner.time - attempt.startedAt)
+    if (Exit.isSuccess(exit)) return this.succeeded(attempt, exit.value)
+    if (Cause.hasInterruptsOnly(exit.cause)) return attempt.giveBack(this.closed ?? "interrupted")
+    const verdict = this.options.verdict(exit.cause)
+    if (verdict.presence === "answered") {
+      if (this.outage !== undefined) this.endOutage()
+      return this.count(attempt, verdict)
+    }
+    if (verdict.policy !== "retry" || this.goods > attempt.goodsSeen) return this.count(attempt, verdict)
+    if (verdict.presence === "reset" && this.options.probe !== undefined) return this.askTarget(attempt, verdict)
+    this.beginOutage(attempt, verdict)
+  }
+
+  private succeeded(attempt: Attempt<any>, value: unknown): void {
+    this.good()
+    attempt.succeed(value)
+  }
+
+  /** Nobody has been answered since, so the broken connection may be the target's fault or the message's: ask. */
+  private askTarget(attempt: Attempt<any>, verdict: Verdict): void {
+    this.options.runner.start(this.options.probe!, (exit) => {
+      if (Exit.isSuccess(exit)) {
+        this.good()
+        this.count(attempt, verdict)
+      } else this.beginOutage(attempt, verdict)
+    })
+  }
+
+  private count(attempt: Attempt<any>, verdict: Verdict): void {
+    attempt.attempts++
+    attempt.goodsSeen = this.goods
+    const { onRetry, retry, runner } = this.options
+    if (verdict.policy !== "retry") return attempt.divide(0) ? undefined : attempt.fail(verdict)
+    const backoff = Math.min(retry.maxMillis, retry.backoffMillis * 2 ** (attempt.attempts - 1))
+    const delay = Math.max(
+      backoff * (0.8 + 0.4 * runner.random()),
+      Math.min(verdict.retryAfterMillis ?? 0, retryAfterMaxMillis)
+    )
+    if (attempt.divide(delay)) return
+    if (attempt.attempts >= retry.attempts) return attempt.fail(verdict)
+    onRetry()
+    this.submitLater(attempt, delay)
+  }
+
+  private wait(attempt: Attempt<any>): void {
+    if (this.closed !== undefined) attempt.giveBack(this.closed)
+    else this.waiting.push(attempt)
+  }
+
+  private beginOutage(attempt: Attempt<any>, verdict: Verdict): void {
+    const { name, retry, runner } = this.options
+    this.wait(attempt)
+    if (this.outage !== undefined || this.closed !== undefined) return
+    this.outage = {
+      since: runner.now(),
+      delayMillis: Math.min(verdict.retryAfterMillis ?? retry.backoffMillis, probeMaxMillis),
+      timer: undefined
+    }
+    runner.log(Effect.logWarning(`${name}: outage begins: ${verdict.reason}`))
+    this.probeLater(this.outage)
+  }
+
+  /** Tries what waits, one after the other in turn, so that a message that kills the target does not hide its return. */
+  private probeLater(outage: Outage): void {
+    outage.timer = this.options.runner.after(outage.delayMillis, () => {
+      outage.delayMillis = Math.min(outage.delayMillis * 2, probeMaxMillis)
+      const attempt = this.waiting.shift()
+      if (attempt !== undefined) {
+        attempt.probing = true
+        this.options.slots.submit(attempt)
+      }
+      this.probeLater(outage)
+    })
+  }
+
+  private endOutage(): void {
+    const { name, runner } = this.options
+    const outage = this.outage!
+    this.outage = undefined
+    outage.timer?.interruptUnsafe()
+    runner.log(
+      Effect.logInfo(`${name}: outage over after ${Math.round((runner.now() - outage.since) / 100) / 10} s`)
+    )
+    for (const attempt of this.waiting.splice(0)) this.submit(attempt)
+  }
+}
+
+/** The verdict on a cause that is not a failure of the target: our own code broke. */
+export const defect = (cause: Cause.Cause<unknown>): Verdict => ({
+  policy: "bury",
+  reason: sentence(cause),
+  presence: "answered"
+})

@@ -1,0 +1,117 @@
+/** One delivery on its way: what is still open on it, and the reply each of its legs gave. */
+import type { Delivery } from "../services/Delivery.ts"
+import type { Detection, Event } from "../services/Event.ts"
+import type { Reply } from "../services/Reply.ts"
+import type { LegPlan } from "./Plan.ts"
+import { Attempt, type Target, type Verdict } from "./Target.ts"
+
+export class Work {
+  // Declared, not defined: see Attempt.
+  declare event: Event | undefined
+  /** The key whose lane it stands in; undefined when nothing has to wait for it. */
+  declare lane: string | undefined
+  declare inLane: boolean
+  declare leftLane: boolean
+  /** It waited behind another of its key, so it goes first now. */
+  declare waited: boolean
+  declare legs: ReadonlyArray<Leg>
+  /** The first leg whose reply has not been handed to the publishers: they leave in the order of the config. */
+  declare legNext: number
+  declare legsOpen: number
+  declare publishesOpen: number
+  declare burialsOpen: number
+  declare buriedFor: string | undefined
+  declare givenBackFor: string | undefined
+  declare claimed: boolean
+  declare readonly delivery: Delivery
+  /** The order of arrival. */
+  declare readonly sequence: number
+  /** Units: milliseconds since 1970. */
+  declare readonly takenAt: number
+
+  constructor(delivery: Delivery, sequence: number, takenAt: number) {
+    this.event = undefined
+    this.lane = undefined
+    this.inLane = false
+    this.leftLane = false
+    this.waited = false
+    this.legs = none
+    this.legNext = 0
+    this.legsOpen = 0
+    this.publishesOpen = 0
+    this.burialsOpen = 0
+    this.buriedFor = undefined
+    this.givenBackFor = undefined
+    this.claimed = false
+    this.delivery = delivery
+    this.sequence = sequence
+    this.takenAt = takenAt
+  }
+
+  get replies(): ReadonlyArray<Reply> {
+    const { resume } = this.delivery
+    if (resume?.reply !== undefined) return [resume.reply]
+    return this.legs.flatMap(({ reply }) => (reply === undefined ? [] : [reply]))
+  }
+
+  get done(): boolean {
+    return this.legsOpen === 0 && this.publishesOpen === 0 && this.burialsOpen === 0
+  }
+}
+
+/** What a leg tells the road; it is called once. */
+export interface LegEnds {
+  replied(leg: Leg, reply: Reply): void
+  legFailed(leg: Leg, verdict: Verdict): void
+  legGivenBack(leg: Leg, reason: string): void
+}
+
+/** One dispatcher of a pipeline, with its target and, for pipelines with `batch`, its batcher. */
+export interface Route {
+  readonly plan: LegPlan
+  readonly target: Target
+  readonly batches: { readonly offer: (leg: Leg) => void; readonly flush: () => void } | undefined
+}
+
+/** One detection for one dispatcher. */
+export class Leg extends Attempt<Reply> {
+  declare reply: Reply | undefined
+  declare answered: boolean
+  declare readonly work: Work
+  declare readonly route: Route
+  declare readonly detection: Detection
+  declare private readonly ends: LegEnds
+
+  constructor(route: Route, ends: LegEnds, work: Work, detection: Detection) {
+    super(route.target)
+    this.reply = undefined
+    this.answered = false
+    this.ends = ends
+    this.work = work
+    this.route = route
+    this.detection = detection
+    this.first = work.waited
+  }
+
+  get plan(): LegPlan {
+    return this.route.plan
+  }
+
+  call() {
+    return this.plan.dispatcher.dispatch(this.detection)
+  }
+
+  succeed(reply: Reply): void {
+    this.ends.replied(this, reply)
+  }
+
+  fail(verdict: Verdict): void {
+    this.ends.legFailed(this, verdict)
+  }
+
+  giveBack(reason: string): void {
+    this.ends.legGivenBack(this, reason)
+  }
+}
+
+const none: ReadonlyArray<Leg> = []

@@ -1,0 +1,11 @@
+import { defineConfig } from "vitest/config"
+
+export default defineConfig({
+  resolve: {
+    alias: {
+      "sluice/testing": new URL("./src/layers/Testing.ts", import.meta.url).pathname,
+      sluice: new URL("./src/layers/Sluice.ts", import.meta.url).pathname
+    }
+  },
+  test: { include: ["test/**/*.test.ts"], testTimeout: 60_000, hookTimeout: 60_000 }
+})
