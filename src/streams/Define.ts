@@ -1,0 +1,175 @@
+/** Puts a pipeline together: defaults for what is not said, and a policy for every error its dispatchers can have. */
+import { Cause, Duration, Effect, Layer, type Scope } from "effect"
+import type { Codec } from "../services/Codec.ts"
+import type { DeadLetters } from "../services/DeadLetters.ts"
+import type { Detector } from "../services/Detector.ts"
+import { DispatchError, type Dispatcher } from "../services/Dispatcher.ts"
+import type { Detection, Event } from "../services/Event.ts"
+import type { Policies, Policy } from "../services/Failure.ts"
+import type { Publisher } from "../services/Publisher.ts"
+import type { Ready } from "../services/Ready.ts"
+import * as Reply from "../services/Reply.ts"
+import type { Source } from "../services/Source.ts"
+import * as Pipeline from "./Pipeline.ts"
+import type { KeyError, LegPlan, MessagePolicy, Plan } from "./Plan.ts"
+import { words } from "./Runner.ts"
+import { defect, type Retry, retryDefault, type Verdict } from "./Target.ts"
+
+export interface LegOptions<E> {
+  /** The event or events it acts on; absent means all. */
+  readonly on?: string | ReadonlyArray<string> | undefined
+  readonly run: Dispatcher<E> | ((detection: Detection) => Ready<Reply.Reply, E>)
+  readonly name?: string | undefined
+}
+
+export interface PublishOptions {
+  readonly to: Publisher
+  /** Which replies it takes; absent means the accepted ones. */
+  readonly when?: ReadonlyArray<Reply.Reply["kind"]> | undefined
+  /** Absent means the event's key. */
+  readonly key?: ((detection: Detection, reply: Reply.Reply) => string | undefined) | undefined
+  /** Absent means the reply's payload as it is. */
+  readonly value?: ((detection: Detection, reply: Reply.Reply) => Uint8Array | string) | undefined
+  readonly name?: string | undefined
+}
+
+interface Common {
+  readonly name: string
+  readonly source: Source
+  readonly decode: Codec
+  readonly key?: ((event: Event) => string | KeyError) | undefined
+  readonly order?: Plan["order"] | undefined
+  readonly unkeyed?: Plan["unkeyed"] | undefined
+  /** Working legs; 64 by default. */
+  readonly concurrency?: number | undefined
+  /** What may wait beyond them; 4,096 messages and 64 MiB by default. */
+  readonly buffer?: { readonly messages?: number | undefined; readonly bytes?: number | undefined } | undefined
+  /** Absent makes every decoded message the event `message`. */
+  readonly detect?: ReadonlyArray<Detector> | ((event: Event) => Ready<ReadonlyArray<string>>) | undefined
+  readonly publish?: ReadonlyArray<PublishOptions> | undefined
+  readonly retry?: Partial<Retry> | undefined
+  readonly onDecodeError?: MessagePolicy | undefined
+  readonly onKeyError?: MessagePolicy | undefined
+  readonly batch?: { readonly size: number; readonly age: Duration.Input } | undefined
+  readonly dedupe?: { readonly id?: ((event: Event) => string) | undefined; readonly lease?: Duration.Input } | undefined
+}
+
+type ErrorsOf<Leg> = Leg extends { readonly run: infer Run }
+  ? Run extends (detection: Detection) => infer Answer
+    ? Answer extends Effect.Effect<unknown, infer E>
+      ? E
+      : never
+    : Run extends Dispatcher<infer E>
+      ? E
+      : never
+  : never
+
+/** `DispatchError` knows by itself whether to retry; every other error needs its policy here, or this does not type-check. */
+type Failures<E> = 0 extends 1 & E
+  ? { readonly failures?: undefined } // no dispatch at all
+  : [Exclude<E, DispatchError>] extends [never]
+  ? { readonly failures?: undefined }
+  : { readonly failures: Policies<Exclude<E, DispatchError>> }
+
+export type Options<Leg extends LegOptions<any>> = Common & {
+  readonly dispatch?: ReadonlyArray<Leg> | undefined
+} & NoInfer<Failures<ErrorsOf<Leg>>>
+
+/** A pipeline as a value: run it with `run`, put it into an app with `layer`, or start it and keep its handle. */
+export const define = <Leg extends LegOptions<any>>(options: Options<Leg>): Plan => {
+  const { batch, buffer, concurrency = 64, dedupe, detect, dispatch = [], publish = [], retry } = options
+  const failures = (options.failures ?? {}) as Readonly<Record<string, Policy>>
+  return {
+    name: options.name,
+    source: options.source,
+    codec: options.decode,
+    key: options.key,
+    order: options.order ?? "key",
+    unkeyed: options.unkeyed ?? "none",
+    concurrency,
+    buffer: { messagesMax: buffer?.messages ?? 4096, bytesMax: buffer?.bytes ?? 64 * 1024 * 1024 },
+    detectors: detect === undefined ? [everything] : typeof detect === "function" ? [named(detect)] : detect,
+    legs: dispatch.map((leg, i) => legOf(leg, i, failures)),
+    publishes: publish.map(({ key, name, to, value, when }, i) => ({
+      name: name ?? `publish.${i}:${to.name}`,
+      publisher: to,
+      when: when ?? ["accepted"],
+      key: key ?? (({ event }) => event.key),
+      value:
+        value === undefined
+          ? (_, { payload }) => Reply.bytes(payload)
+          : (detection, reply) => Reply.bytes(value(detection, reply))
+    })),
+    retry: { ...retryDefault, ...retry },
+    onDecodeError: options.onDecodeError ?? "bury",
+    onKeyError: options.onKeyError ?? "bury",
+    batch: batch && { size: batch.size, ageMillis: Duration.toMillis(Duration.fromInputUnsafe(batch.age)) },
+    dedupe: dedupe && {
+      id: dedupe.id ?? ((event) => event.envelope.id),
+      leaseMillis: Duration.toMillis(Duration.fromInputUnsafe(dedupe.lease ?? "5 minutes"))
+    }
+  }
+}
+
+/** Runs a pipeline to the end of its input. */
+export const run = (plan: Plan): Effect.Effect<void, Pipeline.PipelineError, DeadLetters> =>
+  Effect.scoped(Effect.flatMap(Pipeline.start(plan), (handle) => handle.await))
+
+/** Runs a pipeline as long as the layer lives, and drains it when the layer's scope closes. */
+export const layer = <E, R>(
+  plan: Effect.Effect<Plan, E, R>,
+  options: { readonly drain?: Duration.Input | undefined } = {}
+): Layer.Layer<never, E, DeadLetters | Exclude<R, Scope.Scope>> =>
+  Layer.effectDiscard(
+    Effect.flatMap(plan, (plan) =>
+      Effect.gen(function* () {
+        const handle = yield* Pipeline.start(plan)
+        const millis =
+          options.drain === undefined ? undefined : Duration.toMillis(Duration.fromInputUnsafe(options.drain))
+        yield* Effect.addFinalizer(() => handle.drain(millis))
+        yield* handle.await.pipe(
+          Effect.catch((error) => Effect.logError(error.message)),
+          Effect.forkScoped
+        )
+      })
+    )
+  )
+
+const everything: Detector = {
+  name: "message",
+  events: ["message"],
+  detect: (event) => [{ name: "message", event }]
+}
+
+const named = (detect: (event: Event) => Ready<ReadonlyArray<string>>): Detector => ({
+  name: "detect",
+  events: undefined,
+  detect: (event) => {
+    const found = detect(event)
+    return Effect.isEffect(found)
+      ? Effect.map(found, (names) => names.map((name) => ({ name, event })))
+      : found.map((name) => ({ name, event }))
+  }
+})
+
+const legOf = (leg: LegOptions<unknown>, i: number, failures: Readonly<Record<string, Policy>>): LegPlan => {
+  const dispatcher = typeof leg.run === "function" ? { name: "run", dispatch: leg.run } : leg.run
+  return {
+    name: leg.name ?? `dispatch.${i}:${dispatcher.name}`,
+    on: typeof leg.on === "string" ? [leg.on] : leg.on,
+    dispatcher,
+    verdict: (cause) => verdictOf(cause, failures)
+  }
+}
+
+const verdictOf = (cause: Cause.Cause<unknown>, failures: Readonly<Record<string, Policy>>): Verdict => {
+  const failure = cause.reasons.find(Cause.isFailReason)
+  if (failure === undefined) return defect(cause)
+  const { error } = failure
+  if (error instanceof DispatchError) {
+    const { presence, reason, retryable, retryAfterMillis } = error
+    return { policy: retryable ? "retry" : "bury", reason, presence, retryAfterMillis }
+  }
+  const tag = typeof error === "object" && error !== null && "_tag" in error ? String(error._tag) : ""
+  return { policy: failures[tag] ?? "bury", reason: words(error), presence: "answered" }
+}
