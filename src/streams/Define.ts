@@ -64,19 +64,23 @@ type ErrorsOf<Leg> = Leg extends { readonly run: infer Run }
       : never
   : never
 
-/** `DispatchError` knows by itself whether to retry; every other error needs its policy here, or this does not type-check. */
-type Failures<E> = 0 extends 1 & E
-  ? { readonly failures?: undefined } // no dispatch at all
-  : [Exclude<E, DispatchError>] extends [never]
-  ? { readonly failures?: undefined }
-  : { readonly failures: Policies<Exclude<E, DispatchError>> }
+/** `DispatchError` knows by itself whether to retry; every other error needs its policy, or this does not type-check. */
+type Unmapped<E, F> = 0 extends 1 & E ? never : Exclude<keyof Policies<Exclude<E, DispatchError>>, keyof F>
 
-export type Options<Leg extends LegOptions<any>> = Common & {
-  readonly dispatch?: ReadonlyArray<Leg> | undefined
-} & NoInfer<Failures<ErrorsOf<Leg>>>
+export type Options<Legs extends ReadonlyArray<LegOptions<any>>, F> = Common & {
+  readonly dispatch?: Legs
+  readonly failures?: F
+} & ([Unmapped<ErrorsOf<Legs[number]>, F>] extends [never]
+    ? unknown
+    : { readonly failures: { readonly [Tag in Unmapped<ErrorsOf<Legs[number]>, F>]: Policy } })
 
 /** A pipeline as a value: run it with `run`, put it into an app with `layer`, or start it and keep its handle. */
-export const define = <Leg extends LegOptions<any>>(options: Options<Leg>): Plan => {
+export const define = <
+  const Legs extends ReadonlyArray<LegOptions<any>>,
+  F extends Readonly<Record<string, Policy>> = Readonly<Record<never, Policy>>
+>(
+  options: Options<Legs, F>
+): Plan => {
   const { batch, buffer, concurrency = 64, dedupe, detect, dispatch = [], publish = [], retry } = options
   const failures = (options.failures ?? {}) as Readonly<Record<string, Policy>>
   return {
