@@ -34,13 +34,13 @@ class Lean { envelope; state; constructor(envelope: any, state: any) { this.enve
 const lean = (payloads: Uint8Array[]) => {
   const state: any = { name: "lean", redelivers: true, answers: false, done: 0 }
   let at = 0
-  state.stream = Stream.fromPull(Effect.succeed(Effect.suspend(() => {
+  state.open = Effect.succeed(Stream.fromPull(Effect.succeed(Effect.suspend(() => {
     if (at >= payloads.length) return Cause.done()
     const out = [] as any
     const now = Date.now()
     for (const end = Math.min(at + 256, payloads.length); at < end; at++) out.push(new Lean({ id: "m" + at, source: "lean", key: undefined, headers: noHeaders, payload: payloads[at]!, receivedAt: now, attempt: 1, partition: undefined, position: undefined }, state))
     return Effect.succeed(out)
-  })))
+  }))))
   return state
 }
 const raw = (payloads: Uint8Array[]) => {

@@ -1,7 +1,9 @@
 /** Reads JSON, and checks it against a schema where one is given. */
 import "effect/schema/SchemaJITCompiler/enable"
-import { Effect, Exit, Schema, SchemaAST, SchemaIssue } from "effect"
+import { Effect, Exit, FileSystem, Path, Result, Schema, SchemaAST, SchemaIssue } from "effect"
 import { type Codec, DecodeError } from "../services/Codec.ts"
+import * as Component from "../services/Component.ts"
+import * as JsonSchema from "./JsonSchema.ts"
 import * as Utf8 from "./Utf8.ts"
 
 /** Returns the checked value, or what is wrong with it. */
@@ -43,6 +45,41 @@ export const schema = <A, I>(schema: Schema.Codec<A, I>): Check => {
     })
   }
 }
+
+export const component = Component.codec({
+  type: "json",
+  summary: "JSON, checked against a JSON Schema where one is given: a file or the schema itself.",
+  options: Schema.Struct({ schema: Schema.optionalKey(Schema.Union([Schema.NonEmptyString, Schema.Record(Schema.String, Schema.Any)])) }),
+  make: Effect.fnUntraced(function* (options, { folder }) {
+    if (options.schema === undefined) return make()
+    const schema = typeof options.schema === "string" ? yield* load(options.schema, folder) : options.schema
+    const compiled = JsonSchema.compile(schema)
+    if (Result.isFailure(compiled)) {
+      return yield* wrong(`a JSON Schema (${compiled.failure})`, options.schema)
+    }
+    const check = compiled.success
+    return make((value) => {
+      const reason = check(value)
+      return reason === undefined ? value : new DecodeError({ reason })
+    })
+  })
+})
+
+const load = Effect.fnUntraced(function* (file: string, folder: string) {
+  const fs = yield* FileSystem.FileSystem
+  const path = (yield* Path.Path).resolve(folder, file)
+  const text = yield* Effect.catch(fs.readFileString(path), ({ message }) => wrong(`a file that can be read (${message})`, file))
+  return yield* Effect.try({
+    try: () => JSON.parse(text) as unknown,
+    catch: (error) => problem(`a JSON file (${(error as SyntaxError).message})`, file)
+  })
+})
+
+const problem = (expected: string, found: unknown): Component.OptionsError =>
+  new Component.OptionsError({ problems: [{ path: ["schema"], expected, found }] })
+
+const wrong = (expected: string, found: unknown): Effect.Effect<never, Component.OptionsError> =>
+  Effect.fail(problem(expected, found))
 
 /** Whether the type is what is encoded: no transformation anywhere. */
 const isPlain = (ast: SchemaAST.AST): boolean => SchemaAST.toType(ast) === ast && SchemaAST.toEncoded(ast) === ast

@@ -1,14 +1,18 @@
 /** Finds events by rules: each names an event and the conditions under which a message shows it. */
-import { Result } from "effect"
+import { Effect, Result, Schema } from "effect"
 import { RE2JS } from "re2js"
+import * as Component from "../services/Component.ts"
 import type { Detector } from "../services/Detector.ts"
 import type { Detection } from "../services/Event.ts"
+import * as Fields from "../services/Fields.ts"
 import * as Rules from "../streams/Rules.ts"
 
 export interface Entry {
   readonly event: string
   readonly when: unknown
 }
+
+export const Rule = Schema.Struct({ event: Fields.Text, when: Schema.Record(Schema.String, Schema.Any) })
 
 const nothing: ReadonlyArray<Detection> = []
 
@@ -43,6 +47,20 @@ export const make = (entries: ReadonlyArray<Entry>): Result.Result<Detector, Rea
       })
   })
 }
+
+export const component = Component.detector({
+  type: "rules",
+  summary: "Rules, each an event and the conditions (`when`) under which a message shows it; a plain list is short for this.",
+  options: Schema.Struct({ rules: Schema.Array(Rule) }),
+  make: ({ rules }) => {
+    const made = make(rules)
+    return Result.isSuccess(made)
+      ? Effect.succeed(made.success)
+      : Effect.fail(
+          new Component.OptionsError({ problems: made.failure.map((one) => ({ ...one, path: ["rules", ...one.path] })) })
+        )
+  }
+})
 
 /** Expressions in linear time, whatever the text. */
 const matcher: Rules.Matcher = (expression) =>

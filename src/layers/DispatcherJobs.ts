@@ -1,7 +1,10 @@
 /** Runs named in-process functions: all jobs of an event at the same time, each to its end, each reported. */
-import { type Cause, Duration, Effect, Exit, Schema } from "effect"
+import { pathToFileURL } from "node:url"
+import { type Cause, Duration, Effect, Exit, Path, Schema } from "effect"
+import * as Component from "../services/Component.ts"
 import { DispatchError, type Dispatcher } from "../services/Dispatcher.ts"
 import type { Detection } from "../services/Event.ts"
+import * as Fields from "../services/Fields.ts"
 import { isLater, later, type Ready } from "../services/Ready.ts"
 import { accepted, type Reply } from "../services/Reply.ts"
 import { sentence, words } from "../streams/Runner.ts"
@@ -99,6 +102,38 @@ const one = (
     onFailure: (cause) => failed(errorsOf(cause))
   })
 }
+
+export const component = Component.dispatcher({
+  type: "jobs",
+  summary: "Runs functions that a module exports; all of them at the same time, each reported in the reply.",
+  options: Schema.Struct({
+    module: Fields.Text,
+    /** The exports to run; absent means every exported function. */
+    run: Schema.optionalKey(Schema.Union([Schema.Array(Fields.Text), Fields.Text])),
+    timeout: Fields.orElse(Fields.Duration, Duration.seconds(10))
+  }),
+  make: Effect.fnUntraced(function* (options, { folder }) {
+    const path = (yield* Path.Path).resolve(folder, options.module)
+    const exported = yield* Effect.tryPromise({
+      try: () => import(pathToFileURL(path).href) as Promise<Readonly<Record<string, unknown>>>,
+      catch: (error) => wrong(["module"], `a module that can be imported (${words(error)})`, options.module)
+    })
+    const known = Object.keys(exported).filter((name) => typeof exported[name] === "function" && name !== "default")
+    const wanted = options.run === undefined ? known : typeof options.run === "string" ? [options.run] : options.run
+    if (wanted.length === 0) return yield* wrong(["module"], "a module that exports functions", options.module)
+    const missing = wanted.find((name) => !known.includes(name))
+    if (missing !== undefined) {
+      return yield* wrong(["run"], `one of the functions that ${options.module} exports: ${known.join(", ")}`, missing, known)
+    }
+    return make({
+      jobs: Object.fromEntries(wanted.map((name) => [name, exported[name] as Job])),
+      timeout: options.timeout
+    })
+  })
+})
+
+const wrong = (path: ReadonlyArray<string>, expected: string, found: unknown, known?: ReadonlyArray<string>) =>
+  new Component.OptionsError({ problems: [{ path, expected, found, words: known }] })
 
 const errorsOf = (cause: Cause.Cause<JobError>): ReadonlyArray<JobError> =>
   cause.reasons.flatMap((reason) => (reason._tag === "Fail" ? [reason.error] : []))

@@ -1,5 +1,6 @@
 /** Keeps what was published in memory: for tests, and the reference of what a publisher does. */
-import { Effect } from "effect"
+import { Effect, Schema } from "effect"
+import * as Component from "../services/Component.ts"
 import type { Outgoing, Publisher, PublishError } from "../services/Publisher.ts"
 
 export interface MemoryPublisher extends Publisher {
@@ -29,3 +30,10 @@ export const make = ({ batchMax = 500, before, inFlightMax = 4, name = "memory" 
     publish: (batch) => (before === undefined ? keep(batch) : Effect.andThen(before(batch), keep(batch)))
   }
 }
+
+export const component = Component.publisher({
+  type: "memory",
+  summary: "Keeps what is published in memory; for tests.",
+  options: Schema.Struct({}),
+  make: () => Effect.sync(() => make())
+})

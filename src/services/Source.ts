@@ -1,5 +1,5 @@
 /** Where deliveries come from. */
-import { type Effect, Schema, type Stream } from "effect"
+import { type Effect, Schema, type Scope, type Stream } from "effect"
 import type { Delivery } from "./Delivery.ts"
 
 /** The source cannot go on. `away` when its connection is lost and reopening it can help. */
@@ -17,12 +17,14 @@ export class SourceError extends Schema.TaggedError<SourceError>()("SourceError"
 export interface Source {
   readonly name: string
   /**
-   * Deliveries in arrays as they were fetched. Ends when the input is finite; is interrupted to stop intake, after which
-   * deliveries already handed out may still be settled until the source's scope closes.
+   * Opens the source: called again after a failure, by the same value, which remembers what it has to.
    *
-   * Units: an array holds at most 1,024 deliveries and about 1 MiB, or a single larger one. Fails: `SourceError`.
+   * The stream gives deliveries in arrays as they were fetched. It ends when the input is finite and is interrupted to
+   * stop intake; what was handed out may be settled until the scope closes.
+   *
+   * Units: an array holds about 1 MiB, or a single larger delivery. Fails: `SourceError`.
    */
-  readonly stream: Stream.Stream<Delivery, SourceError>
+  readonly open: Effect.Effect<Stream.Stream<Delivery, SourceError>, SourceError, Scope.Scope>
   /** Whether a nacked delivery comes again. One that cannot is worked until the deadline, then buried. */
   readonly redelivers: boolean
   /** Whether its sender is told at once that a message cannot be decoded; then that message is refused, not buried. */

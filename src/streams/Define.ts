@@ -115,6 +115,9 @@ export const define = <
   }
 }
 
+/** Starts a pipeline and gives its handle; it ends with the scope. */
+export const start = Pipeline.start
+
 /** Runs a pipeline to the end of its input. */
 export const run = (plan: Plan): Effect.Effect<void, Pipeline.PipelineError, DeadLetters> =>
   Effect.scoped(Effect.flatMap(Pipeline.start(plan), (handle) => handle.await))

@@ -7,7 +7,7 @@ import type { SourceError } from "../services/Source.ts"
 import type { Plan } from "./Plan.ts"
 import { Road, type RoadFailure } from "./Road.ts"
 import * as Runner from "./Runner.ts"
-import type { Stats } from "./Stats.ts"
+import { Stats } from "./Stats.ts"
 
 /** The pipeline stopped before its time. */
 export class PipelineError extends Schema.TaggedError<PipelineError>()("PipelineError", {
@@ -43,6 +43,8 @@ export interface Handle {
   readonly name: string
   readonly stats: Stats
   readonly status: Effect.Effect<Status>
+  /** What changes from moment to moment, for a scrape. */
+  readonly gauges: () => Pick<Status, "working" | "lanes" | "waiting">
   readonly pause: Effect.Effect<void>
   readonly resume: Effect.Effect<void>
   /** Units: working legs. */
@@ -67,8 +69,11 @@ type Ending =
   | { readonly _tag: "Failed"; readonly error: PipelineError }
 
 /** Starts the pipeline; it ends at the latest with the scope, without a drain of its own. */
-export const start: (plan: Plan) => Effect.Effect<Handle, never, DeadLetters | Scope.Scope> = Effect.fnUntraced(
-  function* (plan: Plan) {
+export const start: (
+  plan: Plan,
+  stats?: Stats
+) => Effect.Effect<Handle, never, DeadLetters | Scope.Scope> = Effect.fnUntraced(
+  function* (plan: Plan, stats: Stats = new Stats()) {
     const deadLetters = yield* DeadLetters
     const dedupe = Option.getOrUndefined(yield* Effect.serviceOption(Dedupe))
     const runner = yield* Runner.make
@@ -82,9 +87,10 @@ export const start: (plan: Plan) => Effect.Effect<Handle, never, DeadLetters | S
     }
     const onFailure = ({ halted, reason }: RoadFailure): void => fail(halted ? "halted" : "failed", reason)
     runner.onDefect = (defect) => fail("failed", `defect: ${Runner.words(defect)}`)
-    const road = new Road({ plan, runner, deadLetters, dedupe, onFailure })
+    const road = new Road({ plan, runner, deadLetters, dedupe, stats, onFailure })
 
-    const intake = yield* Stream.runForEachArray(plan.source.stream, (deliveries) => road.take(deliveries)).pipe(
+    const intake = yield* plan.source.open.pipe(
+      Effect.flatMap((stream) => Stream.runForEachArray(stream, (deliveries) => road.take(deliveries))),
       Effect.andThen(road.idle),
       Effect.matchCause({
         onSuccess: () => Deferred.doneUnsafe(ending, Effect.succeed({ _tag: "Finished" })),
@@ -141,6 +147,7 @@ export const start: (plan: Plan) => Effect.Effect<Handle, never, DeadLetters | S
         away: road.away,
         longestLane: road.full ? road.lanes.longest() : undefined
       })),
+      gauges: () => ({ working: road.slots.active, lanes: road.lanes.size, waiting: road.waiting }),
       pause: ask(
         Effect.sync(() => {
           if (state === "running") state = "paused"

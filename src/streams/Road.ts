@@ -36,6 +36,7 @@ export interface Options {
   readonly runner: Runner
   readonly deadLetters: DeadLetters["Service"]
   readonly dedupe: Dedupe["Service"] | undefined
+  readonly stats: Stats
   readonly onFailure: (failure: RoadFailure) => void
 }
 
@@ -50,7 +51,7 @@ const yieldMillis = 8
 const yieldArrays = 64
 
 export class Road implements LegEnds, PublicationEnds {
-  readonly stats = new Stats()
+  readonly stats: Stats
   readonly lanes = new Lanes<Work>()
   readonly slots: Slots
   private readonly legs: ReadonlyArray<Route>
@@ -73,6 +74,7 @@ export class Road implements LegEnds, PublicationEnds {
   constructor(options: Options) {
     const { plan, runner } = options
     this.options = options
+    this.stats = options.stats
     this.slots = new Slots(plan.concurrency, runner)
     this.publishesRefusals = plan.publishes.some(({ when }) => when.includes("refused"))
     const beginNext = (): boolean => this.beginNext()

@@ -1,5 +1,6 @@
 /** A source from memory: a list of messages, or a queue a test feeds; remembers how each delivery ended. */
-import { type Cause, Effect, Queue, Stream } from "effect"
+import { Array as Arr, type Cause, Effect, Queue, Schema, Stream } from "effect"
+import * as Component from "../services/Component.ts"
 import type { Delivery, Settlement } from "../services/Delivery.ts"
 import * as Envelope from "../services/Envelope.ts"
 import type { Source } from "../services/Source.ts"
@@ -62,7 +63,7 @@ export const fromIterable = (messages: Iterable<Message>, options: Options = {})
   return {
     ...traits(options),
     settled,
-    stream: deliver(Stream.fromIterable(messages, { chunkSize: options.arrayMax ?? 256 }), options, settled)
+    open: Effect.succeed(deliver(Stream.fromIterable(messages, { chunkSize: options.arrayMax ?? 256 }), options, settled))
   }
 }
 
@@ -73,7 +74,7 @@ export const make = Effect.fnUntraced(function* (options: Options & { readonly c
   const source: MemorySource = {
     ...traits(options),
     settled,
-    stream: deliver(Stream.fromQueue(queue), options, settled)
+    open: Effect.succeed(deliver(Stream.fromQueue(queue), options, settled))
   }
   return {
     ...source,
@@ -94,12 +95,16 @@ const deliver = (
     Effect.clockWith((clock) => {
       const now = clock.currentTimeMillisUnsafe()
       return Effect.succeed(
-        array.map((message) => new MemoryDelivery(envelopeOf(message, name, number++, now), settled)) as unknown as readonly [
-          Delivery,
-          ...Array<Delivery>
-        ]
+        Arr.map(array, (message): Delivery => new MemoryDelivery(envelopeOf(message, name, number++, now), settled))
       )
     })
   )
 }
 
+
+export const component = Component.source({
+  type: "memory",
+  summary: "The given messages, then the end; for tests.",
+  options: Schema.Struct({ messages: Schema.optionalKey(Schema.Array(Schema.Any)) }),
+  make: ({ messages = [] }) => Effect.sync(() => fromIterable(messages.map((payload) => ({ payload }))))
+})

@@ -1,0 +1,98 @@
+/** A config as a running process: storage, HTTP, pipelines under their supervisor, and replays handed in from outside. */
+import { Duration, Effect, Layer, Path, type Scope } from "effect"
+import type { Needs } from "../services/Component.ts"
+import { DeadLetters, type Letter, type Replayed } from "../services/DeadLetters.ts"
+import type { Dedupe } from "../services/Dedupe.ts"
+import { HttpHost } from "../services/HttpHost.ts"
+import { Runners } from "../services/Runners.ts"
+import type { Topics } from "../services/Topics.ts"
+import * as Pipeline from "../streams/Pipeline.ts"
+import type { Plan } from "../streams/Plan.ts"
+import * as SourceMemory from "../streams/SourceMemory.ts"
+import type { Loaded } from "./Config.ts"
+import * as DeadLettersSqlite from "./DeadLettersSqlite.ts"
+import * as DedupeSqlite from "./DedupeSqlite.ts"
+import * as HttpHostNode from "./HttpHostNode.ts"
+import * as Observability from "./Observability.ts"
+import * as RunnersSqlite from "./RunnersSqlite.ts"
+import * as Sqlite from "./Sqlite.ts"
+import * as SqliteLocks from "./SqliteLocks.ts"
+import * as SqliteMigrations from "./SqliteMigrations.ts"
+import * as Supervisor from "./Supervisor.ts"
+import * as TopicsMemory from "./TopicsMemory.ts"
+import * as TopicsSqlite from "./TopicsSqlite.ts"
+import * as Wiring from "./Wiring.ts"
+
+/** Where the store lies when the config does not say: under the working directory. */
+export const storageDefault = ".sluice/sluice.db"
+
+/** Starts everything a config asks for; it stops with the scope. */
+export const start = Effect.fnUntraced(function* (loaded: Loaded) {
+  const plans = yield* Wiring.plans(loaded)
+  const runners = yield* Runners
+  const { drain, restarts } = loaded.config
+  const supervisor = yield* Supervisor.start(plans, {
+    drainMillis: Duration.toMillis(drain),
+    restartsMax: restarts?.max ?? 5,
+    windowMillis: Duration.toMillis(restarts?.within ?? Duration.minutes(1))
+  })
+  yield* Observability.routes(supervisor)
+  yield* runners.register(plans.map(({ name }) => name))
+  for (const one of supervisor.pipelines) yield* runners.serve(one.name, (ids) => replayIn(one, ids))
+  return supervisor
+})
+
+/** Runs letters in this process: for the command line, when no process runs their pipeline. */
+export const replayHere = Effect.fnUntraced(function* (
+  plan: Plan,
+  letters: ReadonlyArray<Letter>
+): Effect.fn.Return<ReadonlyArray<Replayed>, never, DeadLetters> {
+  const nothing = yield* SourceMemory.make()
+  return yield* Effect.scoped(
+    Effect.flatMap(Pipeline.start({ ...plan, source: nothing }), (handle) => handle.replay(letters))
+  )
+})
+
+/** The letters of a request, through the lanes of the running pipeline. */
+const replayIn = Effect.fnUntraced(function* ({ handle, name }: Supervisor.Supervised, ids: ReadonlyArray<string>) {
+  const deadLetters = yield* DeadLetters
+  if (handle === undefined) return ids.map((id) => givenBack(id, `${name} is not running just now`))
+  const letters = yield* Effect.result(deadLetters.list({ pipeline: name, ids }))
+  if (letters._tag === "Failure") return ids.map((id) => givenBack(id, letters.failure.message))
+  return yield* handle.replay(letters.success)
+})
+
+const givenBack = (id: string, reason: string): Replayed => ({ id, outcome: "nacked", reason })
+
+/** The store of a config. */
+export const storage = (loaded: Loaded) =>
+  Layer.unwrap(
+    Effect.map(Path.Path, (path) => {
+      const { storage } = loaded.config
+      const filename = path.resolve(storage?.sqlite ?? storageDefault)
+      const sqlite = SqliteMigrations.layer.pipe(Layer.provideMerge(Sqlite.layer({ filename })))
+      const locks = SqliteLocks.layer({ filename })
+      const retention = storage?.retention
+      return Layer.mergeAll(
+        DeadLettersSqlite.layer(),
+        DedupeSqlite.layer(),
+        RunnersSqlite.layer,
+        TopicsSqlite.layer(
+          retention && { retentionMillis: Duration.toMillis(retention.age), retentionBytes: retention.bytes }
+        )
+      ).pipe(Layer.provide(locks), Layer.provide(sqlite))
+    })
+  )
+
+/** The HTTP server of a config, or none. */
+export const http = ({ config }: Loaded): Layer.Layer<HttpHost, unknown> =>
+  config.http === undefined ? HttpHostNode.layerNone : HttpHostNode.layer(config.http)
+
+/** Stand-ins that open nothing: enough to make every component of a config and see what is wrong with it. */
+export const dry = ({ config }: Loaded): Layer.Layer<HttpHost | Topics> =>
+  Layer.merge(
+    config.http === undefined ? HttpHostNode.layerNone : HttpHostNode.layerCheck,
+    TopicsMemory.layer
+  )
+
+export type Services = DeadLetters | Dedupe | Runners | Exclude<Needs, Scope.Scope>

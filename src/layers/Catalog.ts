@@ -1,0 +1,57 @@
+/** All components there are: one line each. The config's schema, the help and the docs' tables are derived from here. */
+import type {
+  CodecComponent,
+  DetectorComponent,
+  DispatcherComponent,
+  PublisherComponent,
+  SourceComponent
+} from "../services/Component.ts"
+import * as SourceFile from "../streams/SourceFile.ts"
+import * as SourceGenerate from "../streams/SourceGenerate.ts"
+import * as SourceHttp from "../streams/SourceHttp.ts"
+import * as SourceMemory from "../streams/SourceMemory.ts"
+import * as SourceStdin from "../streams/SourceStdin.ts"
+import * as SourceTopic from "../streams/SourceTopic.ts"
+import * as CodecBytes from "./CodecBytes.ts"
+import * as CodecCloudEvents from "./CodecCloudEvents.ts"
+import * as CodecJson from "./CodecJson.ts"
+import * as CodecText from "./CodecText.ts"
+import * as DetectorField from "./DetectorField.ts"
+import * as DetectorRules from "./DetectorRules.ts"
+import * as DispatcherHttp from "./DispatcherHttp.ts"
+import * as DispatcherJobs from "./DispatcherJobs.ts"
+import * as PublisherFile from "./PublisherFile.ts"
+import * as PublisherHttp from "./PublisherHttp.ts"
+import * as PublisherMemory from "./PublisherMemory.ts"
+import * as PublisherNone from "./PublisherNone.ts"
+import * as PublisherStdout from "./PublisherStdout.ts"
+import * as PublisherTopic from "./PublisherTopic.ts"
+
+export const sources: ReadonlyArray<SourceComponent> = [
+  SourceHttp.component,
+  SourceTopic.component,
+  SourceStdin.component,
+  SourceFile.component,
+  SourceGenerate.component,
+  SourceMemory.component
+]
+
+export const codecs: ReadonlyArray<CodecComponent> = [
+  CodecJson.component,
+  CodecText.component,
+  CodecBytes.component,
+  CodecCloudEvents.component
+]
+
+export const detectors: ReadonlyArray<DetectorComponent> = [DetectorRules.component, DetectorField.component]
+
+export const dispatchers: ReadonlyArray<DispatcherComponent> = [DispatcherHttp.component, DispatcherJobs.component]
+
+export const publishers: ReadonlyArray<PublisherComponent> = [
+  PublisherTopic.component,
+  PublisherHttp.component,
+  PublisherStdout.component,
+  PublisherFile.component,
+  PublisherMemory.component,
+  PublisherNone.component
+]

@@ -1,0 +1,151 @@
+/** The command line: run, check, schema, graph and dlq. */
+import { Console, Effect, FileSystem, Layer, Option, Path, Schema, type Stdio, type Terminal } from "effect"
+import { Argument, CliError, Command, Flag } from "effect/cli"
+import type { ChildProcessSpawner } from "effect/process"
+import * as App from "./App.ts"
+import * as CliDeadLetters from "./CliDeadLetters.ts"
+import * as Config from "./Config.ts"
+import { Environment } from "./Environment.ts"
+import * as Graph from "./Graph.ts"
+import * as Wiring from "./Wiring.ts"
+import { version } from "./Version.ts"
+
+/** Ends the process with a code, after everything has been said. */
+export class Exit extends Schema.TaggedError<Exit>()("Exit", {
+  /** 1 failed while running, 2 wrong config or usage, 3 `--strict` and something was buried. */
+  code: Schema.Literals([1, 2, 3])
+}) {}
+
+const configArgument = Argument.String("config").pipe(
+  Argument.withDescription("The config file, YAML or JSON"),
+  Argument.optional
+)
+const fileFlag = Flag.String("file").pipe(
+  Flag.withAlias("f"),
+  Flag.withDescription("The config file, instead of the argument"),
+  Flag.optional
+)
+const json = Flag.Boolean("json").pipe(Flag.withDescription("Print JSON"), Flag.withDefault(false))
+const place = { config: configArgument, file: fileFlag }
+
+interface Place {
+  readonly config: Option.Option<string>
+  readonly file: Option.Option<string>
+}
+
+const run = Command.make(
+  "run",
+  {
+    ...place,
+    strict: Flag.Boolean("strict").pipe(
+      Flag.withDescription("Exit with 3 when something was buried"),
+      Flag.withDefault(false)
+    )
+  },
+  Effect.fnUntraced(function* ({ strict, ...place }) {
+    const loaded = yield* load(place)
+    yield* Effect.gen(function* () {
+      const supervisor = yield* App.start(loaded)
+      const outcome = yield* supervisor.await.pipe(Effect.onInterrupt(() => supervisor.drain))
+      if (outcome.failed.length > 0) return yield* new Exit({ code: 1 })
+      const buried = supervisor.pipelines.reduce((sum, { stats }) => sum + stats.letters, 0)
+      if (strict && buried > 0) return yield* new Exit({ code: 3 })
+    }).pipe(Effect.scoped, Effect.provide(Layer.merge(App.storage(loaded), App.http(loaded))))
+  })
+).pipe(
+  Command.withDescription("Run the pipelines of a config; the default command"),
+  Command.withExamples([{ command: "sluice config/quickstart.yaml", description: "Run the quick start" }])
+)
+
+const check = Command.make(
+  "check",
+  { ...place, json },
+  Effect.fnUntraced(function* ({ json, ...place }) {
+    const loaded = yield* load(place)
+    const plans = yield* Effect.provide(Effect.scoped(Wiring.plans(loaded)), App.dry(loaded))
+    const names = plans.map(({ name }) => name)
+    yield* Console.log(
+      json ? JSON.stringify({ ok: true, pipelines: names }) : `${loaded.file.file}: ok, ${names.length} pipelines: ${names.join(", ")}`
+    )
+  })
+).pipe(Command.withDescription("Say what is wrong with a config, without running it"))
+
+const schema = Command.make(
+  "schema",
+  { json },
+  Effect.fnUntraced(function* () {
+    const { definitions, schema } = Schema.toJsonSchemaDocument(Config.Config)
+    const document = { $schema: "https://json-schema.org/draft/2020-12/schema", ...schema, $defs: definitions }
+    yield* Console.log(JSON.stringify(document, null, 2))
+  })
+).pipe(Command.withDescription("Print the JSON Schema of the config, for editors"))
+
+const graph = Command.make(
+  "graph",
+  { ...place, json },
+  Effect.fnUntraced(function* ({ json, ...place }) {
+    const { config } = yield* load(place)
+    const drawn = Graph.mermaid(config)
+    yield* Console.log(json ? JSON.stringify({ mermaid: drawn }) : drawn.trimEnd())
+  })
+).pipe(Command.withDescription("Draw the pipelines of a config as a Mermaid flow chart"))
+
+const ids = Argument.String("id").pipe(Argument.withDescription("A dead letter; none means all"), Argument.variadic())
+
+const dlq = Command.make("dlq").pipe(
+  Command.withDescription("List, show, replay and purge dead letters, of a stopped or a running process"),
+  Command.withSubcommands([
+    Command.make("ls", { ...place, json }, ({ json, ...place }) =>
+      withStorage(place, (loaded) => CliDeadLetters.list(loaded, json))
+    ).pipe(Command.withDescription("List the dead letters")),
+    Command.make("show", { config: Argument.String("config"), id: Argument.String("id"), json }, ({ config, id, json }) =>
+      withStorage(named(config), () => CliDeadLetters.show(id, json))
+    ).pipe(Command.withDescription("Show one dead letter whole")),
+    Command.make("replay", { config: Argument.String("config"), ids, json }, ({ config, ids, json }) =>
+      withStorage(named(config), (loaded) => CliDeadLetters.replay(loaded, ids, json))
+    ).pipe(Command.withDescription("Run the buried legs again, in the running process or here, and wait for the outcome")),
+    Command.make("purge", { config: Argument.String("config"), ids, json }, ({ config, ids, json }) =>
+      withStorage(named(config), (loaded) => CliDeadLetters.purge(loaded, ids, json))
+    ).pipe(Command.withDescription("Take dead letters off the list for good"))
+  ])
+)
+
+const sluice = Command.make("sluice").pipe(
+  Command.withDescription("Takes messages from queues, streams, sockets and webhooks, detects events in them, and acts"),
+  Command.withSubcommands([run, check, schema, graph, dlq])
+)
+
+const commands = ["run", "check", "schema", "graph", "dlq"]
+
+/** Runs the arguments after the program's name. Fails: `Exit`, when everything has been said. */
+export const main = (
+  args: ReadonlyArray<string>
+): Effect.Effect<void, Exit, FileSystem.FileSystem | Path.Path | Terminal.Terminal | Stdio.Stdio | ChildProcessSpawner.ChildProcessSpawner | Environment> =>
+  Command.runWith(sluice, { version })(withRun(args)).pipe(
+    Effect.catch((error) => {
+      if (error instanceof Exit) return Effect.fail(error)
+      if (CliError.isCliError(error)) return Effect.fail(new Exit({ code: 2 }))
+      return Effect.andThen(Console.error(error.message), Effect.fail(new Exit({ code: error._tag === "ConfigError" ? 2 : 1 })))
+    })
+  )
+
+/** `sluice config.yaml` is `sluice run config.yaml`. */
+const withRun = (args: ReadonlyArray<string>): ReadonlyArray<string> => {
+  if (args.some((arg) => commands.includes(arg))) return args
+  const asks = args.length === 0 || args.some((arg) => ["--help", "-h", "--version", "-v", "--completions", "--wizard"].includes(arg))
+  return asks ? (args.length === 0 ? ["--help"] : args) : ["run", ...args]
+}
+
+const named = (config: string): Place => ({ config: Option.some(config), file: Option.none() })
+
+const load = Effect.fnUntraced(function* ({ config, file }: Place) {
+  const path = Option.getOrUndefined(Option.orElse(file, () => config))
+  if (path === undefined) {
+    yield* Console.error("expected a config file: sluice <config>, or sluice -f <config>")
+    return yield* new Exit({ code: 2 })
+  }
+  return yield* Config.load(path, yield* Environment)
+})
+
+const withStorage = <A, E, R>(place: Place, f: (loaded: Config.Loaded) => Effect.Effect<A, E, R>) =>
+  Effect.flatMap(load(place), (loaded) => Effect.provide(f(loaded), Layer.merge(App.storage(loaded), App.dry(loaded))))

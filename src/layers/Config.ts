@@ -1,0 +1,259 @@
+/** The config as a schema: what a file may say, and the decoding of one into typed options. */
+import { Duration, Effect, Exit, FileSystem, Path, Schema, SchemaAST, type SchemaIssue } from "effect"
+import type { Component, Problem } from "../services/Component.ts"
+import * as Fields from "../services/Fields.ts"
+import * as Catalog from "./Catalog.ts"
+import { ConfigError, type ConfigFile, type Finding, parse } from "./ConfigFile.ts"
+import * as DetectorRules from "./DetectorRules.ts"
+
+/** A component's options, with the fields that every component of its place has besides. */
+const anyOf = <Common extends Schema.Struct.Fields>(
+  components: ReadonlyArray<Component<string, any, unknown>>,
+  common: Common
+) =>
+  Schema.Union(
+    components.map(({ options, summary, type }) =>
+      Schema.Struct({ type: Schema.Literal(type), ...common, ...options.fields }).annotate({ description: summary })
+    )
+  ) as unknown as Schema.Codec<Schema.Struct.Type<Common> & { readonly type: string; readonly [option: string]: unknown }, any>
+
+const Names = Schema.Union([Fields.Text, Schema.NonEmptyArray(Fields.Text)])
+const MessagePolicy = Schema.Literals(["bury", "drop", "halt"])
+
+const Pipeline = Schema.Struct({
+  source: anyOf(Catalog.sources, {}),
+  decode: Schema.optionalKey(anyOf(Catalog.codecs, {})),
+  key: Schema.optionalKey(Fields.Text),
+  order: Fields.orElse(Schema.Literals(["key", "partition", "none"]), "key"),
+  unkeyed: Fields.orElse(Schema.Literals(["none", "partition"]), "none"),
+  concurrency: Fields.orElse(Fields.int(1, 100_000), 64),
+  buffer: Schema.optionalKey(
+    Schema.Struct({
+      messages: Fields.orElse(Fields.int(1), 4096),
+      bytes: Fields.orElse(Fields.Bytes, 64 * 1024 * 1024)
+    })
+  ),
+  detect: Schema.optionalKey(
+    Schema.Union([Schema.Array(DetectorRules.Rule), anyOf(Catalog.detectors, {})])
+  ),
+  dispatch: Fields.orElse(
+    Schema.Array(anyOf(Catalog.dispatchers, { on: Schema.optionalKey(Names), name: Schema.optionalKey(Fields.Text) })),
+    []
+  ),
+  publish: Fields.orElse(
+    Schema.Array(
+      anyOf(Catalog.publishers, {
+        when: Schema.optionalKey(Schema.NonEmptyArray(Schema.Literals(["accepted", "refused"]))),
+        key: Schema.optionalKey(Fields.Text),
+        value: Schema.optionalKey(Fields.Text),
+        name: Schema.optionalKey(Fields.Text)
+      })
+    ),
+    []
+  ),
+  retry: Schema.optionalKey(
+    Schema.Struct({
+      attempts: Fields.orElse(Fields.int(1), 8),
+      backoff: Fields.orElse(Fields.Duration, Duration.millis(200)),
+      max: Fields.orElse(Fields.Duration, Duration.minutes(1))
+    })
+  ),
+  failures: Schema.optionalKey(
+    Schema.Struct({ decode: Schema.optionalKey(MessagePolicy), key: Schema.optionalKey(MessagePolicy) })
+  ),
+  deadLetters: Schema.optionalKey(Schema.Struct({ type: Schema.Literal("store") })),
+  batch: Schema.optionalKey(
+    Schema.Struct({ size: Fields.orElse(Fields.int(1, 100_000), 100), age: Fields.orElse(Fields.Duration, Duration.seconds(1)) })
+  ),
+  dedupe: Schema.optionalKey(
+    Schema.Union([
+      Fields.Boolean,
+      Schema.Struct({ id: Schema.optionalKey(Fields.Text), lease: Fields.orElse(Fields.Duration, Duration.minutes(5)) })
+    ])
+  )
+})
+export type Pipeline = typeof Pipeline.Type
+
+const Http = Schema.Struct({
+  host: Fields.orElse(Fields.Text, "127.0.0.1"),
+  port: Fields.orElse(Fields.int(0, 65_535), 8080),
+  bodyMax: Fields.orElse(Fields.Bytes, 1024 * 1024)
+})
+
+export const Config = Schema.Struct({
+  http: Schema.optionalKey(Http),
+  storage: Schema.optionalKey(
+    Schema.Struct({
+      sqlite: Schema.optionalKey(Fields.Text),
+      postgres: Schema.optionalKey(Schema.Struct({ url: Fields.Secret })),
+      retention: Schema.optionalKey(
+        Schema.Struct({
+          age: Fields.orElse(Fields.Duration, Duration.days(7)),
+          bytes: Fields.orElse(Fields.Bytes, 1024 * 1024 * 1024)
+        })
+      )
+    })
+  ),
+  /** How long a stop may take until the rest is given back. */
+  drain: Fields.orElse(Fields.Duration, Duration.seconds(30)),
+  /** A pipeline that fails more often than this ends the process. */
+  restarts: Schema.optionalKey(
+    Schema.Struct({ max: Fields.orElse(Fields.int(0), 5), within: Fields.orElse(Fields.Duration, Duration.minutes(1)) })
+  ),
+  pipelines: Schema.Record(Fields.Text, Pipeline)
+}).annotate({ identifier: "Sluice", title: "Sluice config" })
+export type Config = typeof Config.Type
+
+/** A config with the file it came from, for what is found wrong later on. */
+export interface Loaded {
+  readonly config: Config
+  readonly file: ConfigFile
+  readonly folder: string
+}
+
+/** Reads, expands, decodes and checks a config file. Fails: `ConfigError`, with all that is wrong. */
+export const load = Effect.fnUntraced(function* (
+  file: string,
+  environment: Readonly<Record<string, string | undefined>>
+): Effect.fn.Return<Loaded, ConfigError, FileSystem.FileSystem | Path.Path> {
+  const fs = yield* FileSystem.FileSystem
+  const paths = yield* Path.Path
+  const text = yield* Effect.mapError(fs.readFileString(file), (error) => unreadable(file, error.reason._tag))
+  const parsed = parse(file, text, environment)
+  if (parsed instanceof ConfigError) return yield* parsed
+  const decoded = decode(parsed)
+  if (decoded instanceof ConfigError) return yield* decoded
+  return { config: decoded, file: parsed, folder: paths.dirname(paths.resolve(file)) }
+})
+
+const unreadable = (file: string, reason: string): ConfigError =>
+  new ConfigError({
+    findings: [
+      { file, line: 1, column: 1, path: "", message: reason === "NotFound" ? "there is no such file" : `cannot be read: ${reason}` }
+    ]
+  })
+
+const decodeExit = Schema.decodeUnknownExit(Config)
+
+const decode = (file: ConfigFile): Config | ConfigError => {
+  const types = [...unknownTypes(file.value)]
+  if (types.length > 0) return new ConfigError({ findings: types.map(file.finding) })
+  const exit = decodeExit(file.value, { errors: "all", onExcessProperty: "error" })
+  if (Exit.isSuccess(exit)) {
+    const problems = [...rulesBetweenFields(exit.value)]
+    return problems.length === 0 ? exit.value : new ConfigError({ findings: problems.map(file.finding) })
+  }
+  const failure = exit.cause.reasons[0]
+  const problems = failure?._tag === "Fail" ? problemsOf(failure.error.issue, [], file.value) : []
+  return new ConfigError({ findings: unique(problems.map(file.finding)) })
+}
+
+/** What no single field can know. */
+const rulesBetweenFields = function* ({ pipelines, storage }: Config): Generator<Problem> {
+  if (Object.keys(pipelines).length === 0) {
+    yield { path: ["pipelines"], expected: "at least one pipeline", found: {} }
+  }
+  if (storage?.postgres !== undefined && storage.sqlite === undefined && Object.keys(pipelines).length > 0) {
+    const expected = "storage.sqlite besides it: Postgres keeps schemas only, not topics, dead letters or dedupe ids"
+    yield { path: ["storage", "postgres"], expected, found: "only postgres" }
+  }
+}
+
+/** Components whose type the catalog does not know: said first, since nothing else about them can be judged. */
+const unknownTypes = function* (value: unknown): Generator<Problem> {
+  const pipelines = field(value, "pipelines")
+  if (typeof pipelines !== "object" || pipelines === null || Array.isArray(pipelines)) return
+  for (const [name, pipeline] of Object.entries(pipelines)) {
+    const at = ["pipelines", name]
+    yield* unknownType([...at, "source"], field(pipeline, "source"), Catalog.sources)
+    yield* unknownType([...at, "decode"], field(pipeline, "decode"), Catalog.codecs)
+    const detect = field(pipeline, "detect")
+    if (!Array.isArray(detect)) yield* unknownType([...at, "detect"], detect, Catalog.detectors)
+    for (const [place, components] of [["dispatch", Catalog.dispatchers], ["publish", Catalog.publishers]] as const) {
+      const list = field(pipeline, place)
+      if (!Array.isArray(list)) continue
+      for (const [i, one] of list.entries()) yield* unknownType([...at, place, i], one, components)
+    }
+  }
+}
+
+const unknownType = function* (
+  path: ReadonlyArray<string | number>,
+  value: unknown,
+  components: ReadonlyArray<{ readonly type: string }>
+): Generator<Problem> {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return
+  const type = field(value, "type")
+  const known = components.map(({ type }) => type)
+  if (typeof type === "string" && known.includes(type)) return
+  yield { path: [...path, "type"], expected: `one of ${known.join(", ")}`, found: type, words: known }
+}
+
+const field = (value: unknown, name: string): unknown =>
+  typeof value === "object" && value !== null && Object.hasOwn(value, name)
+    ? (value as Record<string, unknown>)[name]
+    : undefined
+
+// ---------------------------------------------------------------------------------------------------- problems
+
+/** The leaves of a schema's issue, each as one problem at its path. */
+export const problemsOf = (
+  issue: SchemaIssue.Issue,
+  path: ReadonlyArray<string | number>,
+  root: unknown
+): ReadonlyArray<Problem> => {
+  const found = path.reduce((value: unknown, step) => field(value, `${step}`), root)
+  switch (issue._tag) {
+    case "Pointer":
+      return problemsOf(issue.issue, [...path, ...issue.path.map((step) => (typeof step === "number" ? step : String(step)))], root)
+    case "Composite":
+    case "AnyOf":
+      if (issue._tag === "AnyOf" && (issue.issues.length === 0 || isScalarUnion(issue.ast))) {
+        return [{ path, expected: describe(issue.ast), found }]
+      }
+      return issue.issues.flatMap((one) => problemsOf(one, path, root))
+    case "Encoding":
+    case "Filter":
+      return problemsOf(issue.issue, path, root)
+    case "MissingKey":
+      return [{ path, expected: "a value here", found: undefined }]
+    case "UnexpectedKey": {
+      const words = keysOf(issue.ast)
+      return [{ path, expected: `one of ${words.join(", ")}`, found: path.at(-1), words }]
+    }
+    case "InvalidType":
+      return [{ path, expected: describe(issue.ast), found, words: literalsOf(issue.ast) }]
+    case "InvalidValue":
+      return [{ path, expected: String(issue.annotations?.expected ?? "another value"), found }]
+    default:
+      return [{ path, expected: "another value", found }]
+  }
+}
+
+const keysOf = (ast: SchemaAST.AST): ReadonlyArray<string> =>
+  SchemaAST.isObjects(ast) ? ast.propertySignatures.map(({ name }) => String(name)) : []
+
+const literalsOf = (ast: SchemaAST.AST): ReadonlyArray<string> | undefined =>
+  SchemaAST.isUnion(ast) && ast.types.every(SchemaAST.isLiteral)
+    ? ast.types.map((type) => String((type as SchemaAST.Literal).literal))
+    : undefined
+
+const isScalarUnion = (ast: SchemaAST.AST): boolean =>
+  SchemaAST.isUnion(ast) && ast.types.every((type) => !SchemaAST.isObjects(type) && !SchemaAST.isArrays(type))
+
+const describe = (ast: SchemaAST.AST): string => {
+  const expected = ast.annotations?.expected
+  if (typeof expected === "string") return expected
+  if (SchemaAST.isString(ast)) return "text"
+  if (SchemaAST.isNumber(ast)) return "a number"
+  if (SchemaAST.isBoolean(ast)) return "true or false"
+  if (SchemaAST.isObjects(ast)) return "a map"
+  if (SchemaAST.isArrays(ast)) return "a list"
+  if (SchemaAST.isLiteral(ast)) return String(ast.literal)
+  if (SchemaAST.isUnion(ast)) return [...new Set(ast.types.map(describe))].join(" or ")
+  return "another value"
+}
+
+const unique = (findings: ReadonlyArray<Finding>): ReadonlyArray<Finding> => [
+  ...new Map(findings.map((finding) => [`${finding.path} ${finding.message}`, finding])).values()
+]

@@ -1,0 +1,200 @@
+/** Reads a config file: YAML or JSON, with environment variables filled in, and every value's place in the text kept. */
+import { Schema } from "effect"
+import leven from "leven"
+import { isMap, isPair, isScalar, isSeq, LineCounter, type Node, type Pair, parseDocument, type Scalar, visit } from "yaml"
+import type { Problem } from "../services/Component.ts"
+
+/** One wrong place. */
+export interface Finding {
+  readonly file: string
+  /** From 1. */
+  readonly line: number
+  readonly column: number
+  /** Such as `pipelines.orders.source.rate`; empty for the file as a whole. */
+  readonly path: string
+  readonly message: string
+}
+
+/** The config cannot be used. Its message has one line for each wrong place. */
+export class ConfigError extends Schema.TaggedError<ConfigError>()("ConfigError", {
+  findings: Schema.Array(Schema.Any as Schema.Schema<Finding>)
+}) {
+  override get message(): string {
+    return this.findings
+      .map(({ column, file, line, message, path }) => `${file}:${line}:${column}: ${path === "" ? "" : `${path}: `}${message}`)
+      .join("\n")
+  }
+}
+
+export interface ConfigFile {
+  readonly file: string
+  readonly value: unknown
+  /** Places a problem in the text and words it. */
+  readonly finding: (problem: Problem) => Finding
+}
+
+type Environment = Readonly<Record<string, string | undefined>>
+type Place = ReadonlyArray<string | number>
+
+/** Fails: `ConfigError` for broken YAML, an unset variable without a default, a duplicate key. */
+export const parse = (file: string, text: string, environment: Environment): ConfigFile | ConfigError => {
+  const masked = mask(text)
+  const lines = new LineCounter()
+  const document = parseDocument(masked.text, { lineCounter: lines, prettyErrors: false, strict: true, uniqueKeys: true })
+  const at = (offset: number, path: Place, message: string): Finding => {
+    const { col, line } = lines.linePos(offset)
+    return { file, line, column: col, path: path.join("."), message: masked.written(message) }
+  }
+  const broken = document.errors.map(({ message, pos }) => at(pos[0], [], message.split("\n")[0]!))
+  if (broken.length > 0) return new ConfigError({ findings: broken })
+  const unset: Array<Finding> = []
+  fill(document.contents, masked, environment, (node, message) => unset.push(at(node.range?.[0] ?? 0, [], message)))
+  if (unset.length > 0) return new ConfigError({ findings: unset })
+  const value = toValue(() => document.toJS({ maxAliasCount: 100 }))
+  if (value instanceof Error) return new ConfigError({ findings: [at(0, [], value.message)] })
+  return {
+    file,
+    value,
+    finding: (problem) => {
+      const { node, offset } = locate(document.contents, problem.path)
+      return at(offset, problem.path, sentence(problem, node, masked))
+    }
+  }
+}
+
+const toValue = (read: () => unknown): unknown => {
+  try {
+    return read()
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error))
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------- variables
+
+interface Masked {
+  readonly text: string
+  readonly variables: ReadonlyArray<Variable>
+  /** Puts back what was written in the file. */
+  readonly written: (text: string) => string
+}
+
+interface Variable {
+  readonly raw: string
+  /** Undefined when the text after `${` is no variable. */
+  readonly name: string | undefined
+  readonly fallback: string | undefined
+}
+
+const open = "\ue000"
+const filler = "\ue001"
+const close = "\ue002"
+const firstIndex = 0xe100
+const marks = /\ue000([\ue100-\uf8ff])\ue001*\ue002/g
+
+/**
+ * Replaces each `${...}` by as many characters that mean nothing to YAML, so that a variable may stand anywhere, also
+ * within `{ }`, and places stay what they were. `$${` is a plain `${`.
+ */
+const mask = (text: string): Masked => {
+  const variables: Array<Variable> = []
+  const masked = text.replaceAll(/\$?\$\{([^}\n]*)\}/g, (raw, inner: string) => {
+    if (variables.length >= 0xf8ff - firstIndex) return raw
+    const read = /^([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?$/.exec(inner)
+    variables.push({ raw, name: raw.startsWith("$$") ? undefined : (read?.[1] ?? ""), fallback: read?.[2] })
+    return open + String.fromCharCode(firstIndex + variables.length - 1) + filler.repeat(raw.length - 3) + close
+  })
+  const of = (index: string): Variable => variables[index.charCodeAt(0) - firstIndex]!
+  return { text: masked, variables, written: (text) => text.replaceAll(marks, (_, index) => of(index).raw) }
+}
+
+/** Fills variables into all texts of the document, and drops entries whose whole value is an empty variable. */
+const fill = (
+  contents: Node | null,
+  masked: Masked,
+  environment: Environment,
+  onProblem: (node: Scalar, message: string) => void
+): void => {
+  visit(contents, {
+    Pair: (_, pair) => {
+      const { value } = pair as Pair<unknown, unknown>
+      if (!isScalar(value) || typeof value.value !== "string" || !isOneVariable(value.value)) return undefined
+      const filled = expand(value.value, masked, environment)
+      return filled === "" ? visit.REMOVE : undefined
+    },
+    Scalar: (_, node) => {
+      if (typeof node.value !== "string") return
+      const filled = expand(node.value, masked, environment, (message) => onProblem(node, message))
+      if (filled !== node.value) (node as Filled)[asWritten] = masked.written(node.value)
+      node.value = filled
+    }
+  })
+}
+
+const asWritten = Symbol("sluice/asWritten")
+type Filled = Scalar & { [asWritten]?: string }
+
+const isOneVariable = (text: string): boolean => text.replace(marks, "") === "" && text.startsWith(open)
+
+const expand = (
+  text: string,
+  masked: Masked,
+  environment: Environment,
+  onProblem: (message: string) => void = () => {}
+): string =>
+  text.replaceAll(marks, (_, index: string) => {
+    const { fallback, name, raw } = masked.variables[index.charCodeAt(0) - firstIndex]!
+    if (name === undefined) return raw.slice(1)
+    if (name === "") {
+      onProblem(`expected \${NAME} or \${NAME:-default}, found ${raw} (a plain \${ is written $\${)`)
+      return raw
+    }
+    const value = environment[name]
+    if (value !== undefined && (value !== "" || fallback === undefined)) return value
+    if (fallback !== undefined) return fallback
+    onProblem(`the environment variable ${name} is not set and has no default (\${${name}:-default})`)
+    return raw
+  })
+
+// ---------------------------------------------------------------------------------------------------- places
+
+/** The node at a path, or the nearest above it that exists; a key's own place for what is wrong with the key. */
+const locate = (contents: Node | null, path: Place): { readonly node: Node | undefined; readonly offset: number } => {
+  let node: Node | null | undefined = contents
+  let offset = contents?.range?.[0] ?? 0
+  for (const [i, step] of path.entries()) {
+    if (isMap(node)) {
+      const pair: Pair | undefined = node.items.find((item) => isPair(item) && isScalar(item.key) && `${item.key.value}` === `${step}`)
+      if (pair === undefined) return { node: undefined, offset }
+      offset = (pair.key as Scalar).range?.[0] ?? offset
+      node = pair.value as Node | null
+      if (i === path.length - 1 && isScalar(node)) offset = node.range?.[0] ?? offset
+    } else if (isSeq(node)) {
+      node = node.items[Number(step)] as Node | undefined
+      offset = node?.range?.[0] ?? offset
+    } else return { node: undefined, offset }
+  }
+  return { node: node ?? undefined, offset }
+}
+
+const sentence = ({ expected, found, path, words }: Problem, node: Node | undefined, masked: Masked): string => {
+  const text = node !== undefined && (node as Filled)[asWritten] !== undefined ? (node as Filled)[asWritten]! : shown(found)
+  const near = words === undefined ? undefined : nearest(String(found ?? path.at(-1)), words)
+  return masked.written(`expected ${expected}, found ${text}${near === undefined ? "" : ` (did you mean ${near}?)`}`)
+}
+
+/** The known word that is nearest to what was written, if any is near. */
+export const nearest = (word: string, known: ReadonlyArray<string>): string | undefined => {
+  const ranked = known
+    .map((candidate) => ({ candidate, distance: leven(word.toLowerCase(), candidate.toLowerCase()) }))
+    .sort((a, b) => a.distance - b.distance)
+  const best = ranked[0]
+  return best !== undefined && best.distance <= Math.max(2, Math.floor(word.length / 3)) ? best.candidate : undefined
+}
+
+const shown = (value: unknown): string => {
+  if (value === undefined) return "nothing"
+  if (typeof value === "object" && value !== null) return Array.isArray(value) ? "a list" : "a map"
+  const text = JSON.stringify(value) ?? String(value)
+  return text.length > 80 ? `${text.slice(0, 80)}...` : text
+}

@@ -1,0 +1,39 @@
+/** Finds the event a message names itself: the value of a field, such as `message_type`, is the event. */
+import { Effect, Result, Schema } from "effect"
+import * as Component from "../services/Component.ts"
+import type { Detector } from "../services/Detector.ts"
+import * as Fields from "../services/Fields.ts"
+import * as Path from "../streams/Path.ts"
+
+/** `events` maps values to event names and leaves out all others; absent, the value is the name. */
+export const make = (path: Path.Path, events?: Readonly<Record<string, string>>): Detector => ({
+  name: "field",
+  events: events === undefined ? undefined : Object.values(events),
+  detect: (event) => {
+    const value = path.read({ event })
+    if (typeof value !== "string" || value === "") return []
+    const name = events === undefined ? value : Object.hasOwn(events, value) ? events[value] : undefined
+    return name === undefined ? [] : [{ name, event }]
+  },
+  explain: (event) => {
+    const value = path.read({ event })
+    const known = typeof value === "string" && value !== "" && (events === undefined || Object.hasOwn(events, value))
+    const name = known ? (events?.[value] ?? value) : path.text
+    return [{ event: name, matched: known, why: known ? undefined : `${path.text} is ${JSON.stringify(value) ?? "absent"}` }]
+  }
+})
+
+export const component = Component.detector({
+  type: "field",
+  summary: "The value of a field is the event; `events` maps values to other names and leaves out the rest.",
+  options: Schema.Struct({
+    path: Fields.orElse(Fields.Text, "payload.message_type"),
+    events: Schema.optionalKey(Schema.Record(Schema.String, Fields.Text))
+  }),
+  make: ({ events, path }) => {
+    const read = Path.compile(path, ["payload", "envelope"])
+    return Result.isSuccess(read)
+      ? Effect.succeed(make(read.success, events))
+      : Effect.fail(new Component.OptionsError({ problems: [{ path: ["path"], expected: read.failure, found: path }] }))
+  }
+})

@@ -1,0 +1,155 @@
+/** Keeps the pipelines of a process running: restarts what fails, gives up on what keeps failing, drains all on a stop. */
+import { Clock, Deferred, Effect, FiberSet, Result, type Scope } from "effect"
+import type { DeadLetters } from "../services/DeadLetters.ts"
+import * as Pipeline from "../streams/Pipeline.ts"
+import type { Plan } from "../streams/Plan.ts"
+import { Stats } from "../streams/Stats.ts"
+
+export interface Options {
+  /** Units: milliseconds. How long a stop may take until the rest is given back. */
+  readonly drainMillis: number
+  /** Failures within a window after which the process gives up. Units: restarts; milliseconds. */
+  readonly restartsMax: number
+  readonly windowMillis: number
+}
+
+/** How it ended. `failed` names the pipelines that were halted or kept failing. */
+export interface Outcome {
+  readonly failed: ReadonlyArray<string>
+}
+
+export interface Supervisor {
+  readonly pipelines: ReadonlyArray<Supervised>
+  /** Every pipeline runs, or has ended as it should. */
+  readonly ready: () => boolean
+  /** Returns when all pipelines have ended, or one kept failing and the others were drained. */
+  readonly await: Effect.Effect<Outcome>
+  /** Stops intake everywhere and ends the work in hand. */
+  readonly drain: Effect.Effect<void>
+}
+
+/** One pipeline over all its restarts. */
+export interface Supervised {
+  readonly name: string
+  readonly plan: Plan
+  readonly stats: Stats
+  state: "starting" | "running" | "restarting" | "ended" | "failed"
+  /** The running one; undefined between two. */
+  handle: Pipeline.Handle | undefined
+}
+
+/** Units: milliseconds between a failure and the next try. */
+const backoffMillis = 200
+const backoffMaxMillis = 5_000
+
+export const start = Effect.fnUntraced(function* (
+  plans: ReadonlyArray<Plan>,
+  options: Options
+): Effect.fn.Return<Supervisor, never, DeadLetters | Scope.Scope> {
+  const stopping = yield* Deferred.make<void>()
+  const gaveUp = yield* Deferred.make<void>()
+  const fibers = yield* FiberSet.make<void>()
+  const pipelines = plans.map(
+    (plan): Supervised => ({ name: plan.name, plan, stats: new Stats(), state: "starting", handle: undefined })
+  )
+  for (const one of pipelines) {
+    yield* FiberSet.run(fibers, supervise(one, options, Deferred.await(stopping), Deferred.succeed(gaveUp, undefined)))
+  }
+  const drain = Effect.gen(function* () {
+    yield* Deferred.succeed(stopping, undefined)
+    yield* Effect.forEach(pipelines, ({ handle }) => handle?.drain(options.drainMillis) ?? Effect.void, {
+      concurrency: "unbounded",
+      discard: true
+    })
+    yield* FiberSet.awaitEmpty(fibers)
+    yield* report(pipelines)
+  })
+  const failed = () => pipelines.filter(({ state }) => state === "failed").map(({ name }) => name)
+  return {
+    pipelines,
+    ready: () => pipelines.every(({ state }) => state === "running" || state === "ended"),
+    drain,
+    await: Effect.raceFirst(
+      Effect.andThen(FiberSet.awaitEmpty(fibers), report(pipelines)),
+      Effect.andThen(Deferred.await(gaveUp), drain)
+    ).pipe(Effect.map(() => ({ failed: failed() })))
+  }
+})
+
+/** Runs one pipeline until it ends, is halted, or fails too often; a source that is away is waited for without counting. */
+const supervise = (
+  one: Supervised,
+  options: Options,
+  stopping: Effect.Effect<void>,
+  giveUp: Effect.Effect<unknown>
+): Effect.Effect<void, never, DeadLetters> =>
+  Effect.gen(function* () {
+    let failures: ReadonlyArray<number> = []
+    let inARow = 0
+    for (;;) {
+      const startedAt = yield* Clock.currentTimeMillis
+      const result = yield* Effect.result(runOnce(one))
+      if (Result.isSuccess(result)) {
+        one.state = "ended"
+        return
+      }
+      const { kind, message } = result.failure
+      if (kind === "halted") {
+        one.state = "failed"
+        return yield* Effect.logError(`${message}: halted by its policy`)
+      }
+      const now = yield* Clock.currentTimeMillis
+      failures = kind === "away" ? failures : [...failures, now].filter((at) => at > now - options.windowMillis)
+      if (failures.length > options.restartsMax) {
+        one.state = "failed"
+        yield* Effect.logError(`${message}: failed ${failures.length} times within ${options.windowMillis / 1000} s, giving up`)
+        yield* giveUp
+        return
+      }
+      inARow = now - startedAt > options.windowMillis ? 0 : inARow + 1
+      const delay = Math.min(backoffMillis * 2 ** (inARow - 1), backoffMaxMillis)
+      one.state = "restarting"
+      yield* Effect.logWarning(`${message}: starting again in ${delay / 1000} s`)
+      const stopped = yield* Effect.raceFirst(Effect.as(stopping, true), Effect.as(Effect.sleep(delay), false))
+      if (stopped) {
+        one.state = "ended"
+        return
+      }
+    }
+  })
+
+const runOnce = (one: Supervised) =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const handle = yield* Pipeline.start(one.plan, one.stats)
+      one.handle = handle
+      one.state = "running"
+      yield* Effect.logInfo(`${one.name}: started, reading ${one.plan.source.name}`)
+      yield* handle.await.pipe(
+        Effect.ensuring(
+          Effect.sync(() => {
+            one.handle = undefined
+          })
+        )
+      )
+      yield* Effect.logInfo(`${one.name}: ended`)
+    })
+  )
+
+const report = (pipelines: ReadonlyArray<Supervised>): Effect.Effect<void> =>
+  Effect.forEach(
+    pipelines,
+    ({ name, stats }) => {
+      const parts = [
+        `received ${stats.received}`,
+        `acked ${stats.acked}`,
+        `buried ${stats.buried}`,
+        ...(stats.refused > 0 ? [`refused ${stats.refused}`] : []),
+        ...(stats.dropped > 0 ? [`dropped ${stats.dropped}`] : []),
+        ...(stats.duplicates > 0 ? [`duplicates ${stats.duplicates}`] : []),
+        `given back ${stats.nacked + stats.held}`
+      ]
+      return Effect.logInfo(`${name}: ${parts.join(", ")}`)
+    },
+    { discard: true }
+  )

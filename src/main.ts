@@ -1,0 +1,50 @@
+#!/usr/bin/env node
+/** Starts the program: the only place that knows the process. */
+import { argv, env, exit, on, stderr, versions } from "node:process"
+
+const [major = 0, minor = 0] = versions.node.split(".").map(Number)
+if (major < 22 || (major === 22 && minor < 19)) {
+  stderr.write(`sluice needs Node 22.19 or newer, this is Node ${versions.node}\n`)
+  exit(2)
+}
+
+// Loaded only now: on a Node that is too old they would fail in words of their own.
+const { Cause, Effect, Exit, Layer, Logger, References } = await import("effect")
+const NodeRuntime = await import("@effect/platform-node/NodeRuntime")
+const NodeServices = await import("@effect/platform-node/NodeServices")
+const Cli = await import("./layers/Cli.ts")
+const { Environment } = await import("./layers/Environment.ts")
+const Observability = await import("./layers/Observability.ts")
+
+const levels = { debug: "Debug", info: "Info", warn: "Warn", warning: "Warn", error: "Error" } as const
+const asked = (env.LOG_LEVEL ?? "info").toLowerCase()
+if (!Object.hasOwn(levels, asked)) {
+  stderr.write(`LOG_LEVEL: expected one of debug, info, warn, error, found ${JSON.stringify(env.LOG_LEVEL)}\n`)
+  exit(2)
+}
+
+// The first signal drains; a second one stops at once.
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  on(signal, () => on(signal, () => exit(1)))
+}
+
+const layer = Layer.mergeAll(
+  NodeServices.layer,
+  Layer.succeed(Environment, env),
+  Logger.layer([Observability.logger(stderr.isTTY === true)]),
+  Layer.succeed(References.MinimumLogLevel, levels[asked as keyof typeof levels])
+)
+
+Cli.main(argv.slice(2)).pipe(
+  Effect.provide(layer),
+  NodeRuntime.runMain({
+    disableErrorReporting: true,
+    teardown: (result, end) => {
+      if (Exit.isSuccess(result) || Cause.hasInterruptsOnly(result.cause)) return end(0)
+      const failure = result.cause.reasons.find(Cause.isFailReason)
+      if (failure !== undefined) return end((failure.error as { readonly code: number }).code)
+      stderr.write(`sluice failed: ${Cause.pretty(result.cause).split("\n")[0]}\n`)
+      end(1)
+    }
+  })
+)

@@ -1,0 +1,90 @@
+/** Cuts a stream of bytes into lines, in arrays as the bytes came; a line beyond the limit is cut there and marked. */
+import { Array, Effect, Stream } from "effect"
+
+export interface Line {
+  readonly bytes: Uint8Array
+  /** From 1. */
+  readonly number: number
+  /** Only the beginning of it is here. */
+  readonly cut: boolean
+}
+
+const newline = 0x0a
+const carriageReturn = 0x0d
+
+/** Units: bytes. A longer line is cut there and the rest of it skipped. */
+export const lineMaxDefault = 16 * 1024 * 1024
+
+/** Empty lines are counted, but not given. */
+export const lines = <E, R>(
+  chunks: Stream.Stream<Uint8Array, E, R>,
+  lineMax = lineMaxDefault
+): Stream.Stream<Line, E, R> =>
+  Stream.suspend(() => {
+    const cutter = new Cutter(lineMax)
+    return Stream.concat(
+      Stream.map(chunks, (chunk) => cutter.push(chunk)),
+      Stream.fromEffect(Effect.sync(() => cutter.end()))
+    ).pipe(Stream.filter(Array.isReadonlyArrayNonEmpty), Stream.flattenArray)
+  })
+
+type Lines = Line[]
+
+class Cutter {
+  private parts: Uint8Array[] = []
+  private length = 0
+  private number = 0
+  private readonly lineMax: number
+
+  constructor(lineMax: number) {
+    this.lineMax = lineMax
+  }
+
+  push(chunk: Uint8Array): ReadonlyArray<Line> {
+    const found: Lines = []
+    let from = 0
+    for (let to = chunk.indexOf(newline); to >= 0; to = chunk.indexOf(newline, from)) {
+      this.add(chunk.subarray(from, to))
+      this.finish(found)
+      from = to + 1
+    }
+    this.add(chunk.subarray(from))
+    return found
+  }
+
+  end(): ReadonlyArray<Line> {
+    const found: Lines = []
+    if (this.length > 0) this.finish(found)
+    return found
+  }
+
+  private add(bytes: Uint8Array): void {
+    if (bytes.length === 0) return
+    const room = this.lineMax - this.kept
+    if (room > 0) this.parts.push(bytes.length > room ? bytes.subarray(0, room) : bytes)
+    this.length += bytes.length
+  }
+
+  private get kept(): number {
+    return this.parts.reduce((sum, part) => sum + part.length, 0)
+  }
+
+  private finish(found: Lines): void {
+    this.number++
+    const whole = this.parts.length === 1 ? this.parts[0]! : joined(this.parts)
+    const bytes = whole.at(-1) === carriageReturn ? whole.subarray(0, -1) : whole
+    if (bytes.length > 0) found.push({ bytes, number: this.number, cut: this.length > this.lineMax })
+    this.parts = []
+    this.length = 0
+  }
+}
+
+const joined = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
+  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    all.set(part, at)
+    at += part.length
+  }
+  return all
+}

@@ -1,0 +1,59 @@
+/** Reads a file, one message per line; after a failure it gives again what was not settled, and only that. */
+import { Array, Clock, Effect, FileSystem, Path, Schema, Stream } from "effect"
+import * as Component from "../services/Component.ts"
+import type { Delivery } from "../services/Delivery.ts"
+import * as Envelope from "../services/Envelope.ts"
+import { type Source, SourceError } from "../services/Source.ts"
+import { type Line, lines } from "./Lines.ts"
+import { Offsets } from "./Offsets.ts"
+
+export const make = Effect.fnUntraced(function* (path: string) {
+  const fs = yield* FileSystem.FileSystem
+  const name = `file:${path}`
+  // Line numbers, over all openings of this source.
+  const settled = new Offsets({ watermark: 1, settled: [] })
+  const source: Source = {
+    name,
+    redelivers: true,
+    answers: false,
+    open: Effect.sync(() => {
+      const before = new Offsets(settled.snapshot())
+      return lines(fs.stream(path)).pipe(
+        Stream.filter(({ number }) => before.see(number)),
+        Stream.mapArrayEffect((array) =>
+          Effect.map(Clock.currentTimeMillis, (now) => Array.map(array, (line) => deliveryOf(name, settled, line, now)))
+        ),
+        Stream.mapError(
+          (cause) => new SourceError({ source: name, reason: `cannot read: ${cause.message}`, away: false, cause })
+        )
+      )
+    })
+  }
+  return source
+})
+
+export const component = Component.source({
+  type: "file",
+  summary: "A file, one message per line (NDJSON); ends at its end.",
+  options: Schema.Struct({ path: Schema.NonEmptyString }),
+  make: ({ path }, { folder }) => Effect.flatMap(Path.Path, (paths) => make(paths.resolve(folder, path)))
+})
+
+const deliveryOf = (source: string, settled: Offsets, { bytes, cut, number }: Line, now: number): Delivery => {
+  settled.see(number)
+  return {
+    envelope: {
+      id: crypto.randomUUID(),
+      source,
+      key: undefined,
+      headers: cut ? { "sluice-cut": "true" } : Envelope.noHeaders,
+      payload: bytes,
+      receivedAt: now,
+      attempt: 1,
+      position: number
+    },
+    settle: ({ _tag }) => {
+      if (_tag !== "Nacked") settled.settle(number)
+    }
+  }
+}

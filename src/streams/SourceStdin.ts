@@ -1,0 +1,43 @@
+/** Reads standard input, one message per line; what it has read it cannot give again. */
+import { Array, Clock, Effect, Schema, Stdio, Stream } from "effect"
+import * as Component from "../services/Component.ts"
+import type { Delivery } from "../services/Delivery.ts"
+import * as Envelope from "../services/Envelope.ts"
+import { type Source, SourceError } from "../services/Source.ts"
+import { type Line, lines } from "./Lines.ts"
+
+export const make: Effect.Effect<Source, never, Stdio.Stdio> = Effect.map(Stdio.Stdio, ({ stdin }) => ({
+  name: "stdin",
+  redelivers: false,
+  answers: false,
+  open: Effect.succeed(
+    lines(stdin).pipe(
+      Stream.mapArrayEffect((array) => Effect.map(Clock.currentTimeMillis, (now) => Array.map(array, (line) => deliveryOf(line, now)))),
+      Stream.mapError(
+        (cause) => new SourceError({ source: "stdin", reason: `cannot read: ${cause.message}`, away: false, cause })
+      )
+    )
+  )
+}))
+
+export const component = Component.source({
+  type: "stdin",
+  summary: "Standard input, one message per line; ends when the input ends.",
+  options: Schema.Struct({}),
+  make: () => make
+})
+
+const deliveryOf = ({ bytes, cut, number }: Line, now: number): Delivery => ({
+  envelope: {
+    id: crypto.randomUUID(),
+    source: "stdin",
+    key: undefined,
+    headers: cut ? { "sluice-cut": "true" } : Envelope.noHeaders,
+    payload: bytes,
+    receivedAt: now,
+    attempt: 1,
+    position: number
+  },
+  // A line that was read is gone from the input, whatever becomes of it.
+  settle: () => {}
+})
