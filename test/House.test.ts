@@ -14,14 +14,29 @@ const own = (file: string): ReadonlyArray<string> =>
     .filter((path) => path.startsWith("."))
     .map((path) => relative(src, resolve(src, dirname(file), path)))
 const floor = (file: string): number => ["services", "streams", "layers", "main.ts"].indexOf(file.split("/")[0]!)
-const wiring = ["Catalog", "App", "Supervisor", "Observability", "Wiring", "Config", "Cli", "CliDeadLetters", "Graph", "Sluice", "Testing"].map(
-  (name) => `layers/${name}.ts`
-)
+const wiring = [
+  "Catalog",
+  "App",
+  "Supervisor",
+  "Observability",
+  "Wiring",
+  "Config",
+  "Cli",
+  "CliDeadLetters",
+  "Graph",
+  "Sluice",
+  "Testing"
+].map((name) => `layers/${name}.ts`)
 const kinds = /^(?:layers|streams)\/(?:Source|Dispatcher|Publisher|Detector|Codec)[A-Z]/
 
 describe("House", () => {
   it("has only the four floors", () => {
-    assert.deepStrictEqual([...new Set(files.map((file) => file.split("/")[0]))].sort(), ["layers", "main.ts", "services", "streams"])
+    assert.deepStrictEqual([...new Set(files.map((file) => file.split("/")[0]))].sort(), [
+      "layers",
+      "main.ts",
+      "services",
+      "streams"
+    ])
   })
 
   it("imports its own floor or a lower one, never up", () => {
@@ -38,7 +53,8 @@ describe("House", () => {
 
   it("keeps vendor packages and node itself in layers", () => {
     for (const file of files.filter((file) => floor(file) < 2)) {
-      for (const imported of imports(file)) assert.match(imported, /^(?:\.|effect$|effect\/)/, `${file} imports ${imported}`)
+      for (const imported of imports(file))
+        assert.match(imported, /^(?:\.|effect$|effect\/)/, `${file} imports ${imported}`)
     }
   })
 
@@ -49,7 +65,11 @@ describe("House", () => {
 
   it("leaves time, promises and the process to Effect below layers", () => {
     for (const file of files.filter((file) => floor(file) < 2)) {
-      assert.notMatch(code(file), /\basync\b|\bawait \b|\bDate\.now|\bnew Date\b|\bconsole\.|\bprocess\.|\bsetTimeout\b/, file)
+      assert.notMatch(
+        code(file),
+        /\basync\b|\bawait \b|\bDate\.now|\bnew Date\b|\bconsole\.|\bprocess\.|\bsetTimeout\b/,
+        file
+      )
     }
   })
 
@@ -58,6 +78,7 @@ describe("House", () => {
   })
 
   it("keeps files short enough to be read in one go", () => {
-    for (const file of files) assert.isAtMost(text(file).split("\n").length, file === "streams/Road.ts" ? 700 : 350, file)
+    for (const file of files)
+      assert.isAtMost(text(file).split("\n").length, file === "streams/Road.ts" ? 700 : 350, file)
   })
 })

@@ -1,5 +1,5 @@
 /** A config as a running process: storage, HTTP, pipelines under their supervisor, and replays handed in from outside. */
-import { Duration, Effect, Layer, Path, type Scope } from "effect"
+import { Console, Duration, Effect, Layer, Path, type Scope } from "effect"
 import type { Needs } from "../services/Component.ts"
 import { DeadLetters, type Letter, type Replayed } from "../services/DeadLetters.ts"
 import type { Dedupe } from "../services/Dedupe.ts"
@@ -37,9 +37,28 @@ export const start = Effect.fnUntraced(function* (loaded: Loaded) {
     windowMillis: Duration.toMillis(restarts?.within ?? Duration.minutes(1))
   })
   yield* Observability.routes(supervisor)
+  yield* echo(loaded)
   yield* runners.register(plans.map(({ name }) => name))
   for (const one of supervisor.pipelines) yield* runners.serve(one.name, (ids) => replayIn(one, ids))
+  const { address } = yield* HttpHost
+  if (address !== undefined) yield* Effect.logInfo(`listening on http://${address.host}:${address.port}`)
+  if (loaded.config.hint !== undefined) yield* Console.error(loaded.config.hint)
   return supervisor
+})
+
+const echo = Effect.fnUntraced(function* ({ config }: Loaded) {
+  const path = config.http?.echo
+  if (path === undefined) return
+  const host = yield* HttpHost
+  yield* host.route({
+    method: "POST",
+    path,
+    handle: ({ body, headers }) => ({
+      status: 200,
+      headers: { "content-type": headers["content-type"] ?? "application/octet-stream" },
+      body
+    })
+  })
 })
 
 /** Runs letters in this process: for the command line, when no process runs their pipeline. */
@@ -90,9 +109,6 @@ export const http = ({ config }: Loaded): Layer.Layer<HttpHost, unknown> =>
 
 /** Stand-ins that open nothing: enough to make every component of a config and see what is wrong with it. */
 export const dry = ({ config }: Loaded): Layer.Layer<HttpHost | Topics> =>
-  Layer.merge(
-    config.http === undefined ? HttpHostNode.layerNone : HttpHostNode.layerCheck,
-    TopicsMemory.layer
-  )
+  Layer.merge(config.http === undefined ? HttpHostNode.layerNone : HttpHostNode.layerCheck, TopicsMemory.layer)
 
 export type Services = DeadLetters | Dedupe | Runners | Exclude<Needs, Scope.Scope>

@@ -1,5 +1,5 @@
 /** The command line: run, check, schema, graph and dlq. */
-import { Console, Effect, FileSystem, Layer, Option, Path, Schema, type Stdio, type Terminal } from "effect"
+import { Console, Effect, type FileSystem, Layer, Option, type Path, Schema, type Stdio, type Terminal } from "effect"
 import { Argument, CliError, Command, Flag } from "effect/cli"
 import type { ChildProcessSpawner } from "effect/process"
 import * as App from "./App.ts"
@@ -7,8 +7,8 @@ import * as CliDeadLetters from "./CliDeadLetters.ts"
 import * as Config from "./Config.ts"
 import { Environment } from "./Environment.ts"
 import * as Graph from "./Graph.ts"
-import * as Wiring from "./Wiring.ts"
 import { version } from "./Version.ts"
+import * as Wiring from "./Wiring.ts"
 
 /** Ends the process with a code, after everything has been said. */
 export class Exit extends Schema.TaggedError<Exit>()("Exit", {
@@ -65,7 +65,9 @@ const check = Command.make(
     const plans = yield* Effect.provide(Effect.scoped(Wiring.plans(loaded)), App.dry(loaded))
     const names = plans.map(({ name }) => name)
     yield* Console.log(
-      json ? JSON.stringify({ ok: true, pipelines: names }) : `${loaded.file.file}: ok, ${names.length} pipelines: ${names.join(", ")}`
+      json
+        ? JSON.stringify({ ok: true, pipelines: names })
+        : `${loaded.file.file}: ok, ${names.length} pipelines: ${names.join(", ")}`
     )
   })
 ).pipe(Command.withDescription("Say what is wrong with a config, without running it"))
@@ -98,12 +100,16 @@ const dlq = Command.make("dlq").pipe(
     Command.make("ls", { ...place, json }, ({ json, ...place }) =>
       withStorage(place, (loaded) => CliDeadLetters.list(loaded, json))
     ).pipe(Command.withDescription("List the dead letters")),
-    Command.make("show", { config: Argument.String("config"), id: Argument.String("id"), json }, ({ config, id, json }) =>
-      withStorage(named(config), () => CliDeadLetters.show(id, json))
+    Command.make(
+      "show",
+      { config: Argument.String("config"), id: Argument.String("id"), json },
+      ({ config, id, json }) => withStorage(named(config), () => CliDeadLetters.show(id, json))
     ).pipe(Command.withDescription("Show one dead letter whole")),
     Command.make("replay", { config: Argument.String("config"), ids, json }, ({ config, ids, json }) =>
       withStorage(named(config), (loaded) => CliDeadLetters.replay(loaded, ids, json))
-    ).pipe(Command.withDescription("Run the buried legs again, in the running process or here, and wait for the outcome")),
+    ).pipe(
+      Command.withDescription("Run the buried legs again, in the running process or here, and wait for the outcome")
+    ),
     Command.make("purge", { config: Argument.String("config"), ids, json }, ({ config, ids, json }) =>
       withStorage(named(config), (loaded) => CliDeadLetters.purge(loaded, ids, json))
     ).pipe(Command.withDescription("Take dead letters off the list for good"))
@@ -111,7 +117,9 @@ const dlq = Command.make("dlq").pipe(
 )
 
 const sluice = Command.make("sluice").pipe(
-  Command.withDescription("Takes messages from queues, streams, sockets and webhooks, detects events in them, and acts"),
+  Command.withDescription(
+    "Takes messages from queues, streams, sockets and webhooks, detects events in them, and acts"
+  ),
   Command.withSubcommands([run, check, schema, graph, dlq])
 )
 
@@ -120,19 +128,33 @@ const commands = ["run", "check", "schema", "graph", "dlq"]
 /** Runs the arguments after the program's name. Fails: `Exit`, when everything has been said. */
 export const main = (
   args: ReadonlyArray<string>
-): Effect.Effect<void, Exit, FileSystem.FileSystem | Path.Path | Terminal.Terminal | Stdio.Stdio | ChildProcessSpawner.ChildProcessSpawner | Environment> =>
+): Effect.Effect<
+  void,
+  Exit,
+  | FileSystem.FileSystem
+  | Path.Path
+  | Terminal.Terminal
+  | Stdio.Stdio
+  | ChildProcessSpawner.ChildProcessSpawner
+  | Environment
+> =>
   Command.runWith(sluice, { version })(withRun(args)).pipe(
     Effect.catch((error) => {
       if (error instanceof Exit) return Effect.fail(error)
       if (CliError.isCliError(error)) return Effect.fail(new Exit({ code: 2 }))
-      return Effect.andThen(Console.error(error.message), Effect.fail(new Exit({ code: error._tag === "ConfigError" ? 2 : 1 })))
+      return Effect.andThen(
+        Console.error(error.message),
+        Effect.fail(new Exit({ code: error._tag === "ConfigError" ? 2 : 1 }))
+      )
     })
   )
 
 /** `sluice config.yaml` is `sluice run config.yaml`. */
 const withRun = (args: ReadonlyArray<string>): ReadonlyArray<string> => {
   if (args.some((arg) => commands.includes(arg))) return args
-  const asks = args.length === 0 || args.some((arg) => ["--help", "-h", "--version", "-v", "--completions", "--wizard"].includes(arg))
+  const asks =
+    args.length === 0 ||
+    args.some((arg) => ["--help", "-h", "--version", "-v", "--completions", "--wizard"].includes(arg))
   return asks ? (args.length === 0 ? ["--help"] : args) : ["run", ...args]
 }
 

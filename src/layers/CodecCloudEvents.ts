@@ -16,7 +16,11 @@ export const make: Codec = {
     const event = Result.flatMap(read, checked)
     if (Result.isFailure(event)) return Effect.fail(new DecodeError({ reason: `not a CloudEvent: ${event.failure}` }))
     const { id, source } = event.success
-    return { envelope: { ...envelope, id: `${source}/${id}` }, payload: event.success, key: keyOf(event.success, envelope) }
+    return {
+      envelope: { ...envelope, id: `${source}/${id}` },
+      payload: event.success,
+      key: keyOf(event.success, envelope)
+    }
   }
 }
 
@@ -43,7 +47,9 @@ const binary = (envelope: Envelope.Envelope): Read => {
   }
   const text = Utf8.decode(envelope.payload)
   return Result.succeed(
-    text === undefined ? { ...event, data_base64: Buffer.from(envelope.payload).toString("base64") } : { ...event, data: text }
+    text === undefined
+      ? { ...event, data_base64: Buffer.from(envelope.payload).toString("base64") }
+      : { ...event, data: text }
   )
 }
 

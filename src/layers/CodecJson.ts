@@ -41,7 +41,9 @@ export const schema = <A, I>(schema: Schema.Codec<A, I>): Check => {
     if (failure?._tag !== "Fail") return new DecodeError({ reason: "does not match the schema" })
     const { issues } = format(failure.error.issue)
     return new DecodeError({
-      reason: issues.map(({ message, path }) => `${["payload", ...(path ?? [])].map(String).join(".")}: ${message}`).join("; ")
+      reason: issues
+        .map(({ message, path }) => `${["payload", ...(path ?? [])].map(String).join(".")}: ${message}`)
+        .join("; ")
     })
   }
 }
@@ -49,7 +51,9 @@ export const schema = <A, I>(schema: Schema.Codec<A, I>): Check => {
 export const component = Component.codec({
   type: "json",
   summary: "JSON, checked against a JSON Schema where one is given: a file or the schema itself.",
-  options: Schema.Struct({ schema: Schema.optionalKey(Schema.Union([Schema.NonEmptyString, Schema.Record(Schema.String, Schema.Any)])) }),
+  options: Schema.Struct({
+    schema: Schema.optionalKey(Schema.Union([Schema.NonEmptyString, Schema.Record(Schema.String, Schema.Any)]))
+  }),
   make: Effect.fnUntraced(function* (options, { folder }) {
     if (options.schema === undefined) return make()
     const schema = typeof options.schema === "string" ? yield* load(options.schema, folder) : options.schema
@@ -68,7 +72,9 @@ export const component = Component.codec({
 const load = Effect.fnUntraced(function* (file: string, folder: string) {
   const fs = yield* FileSystem.FileSystem
   const path = (yield* Path.Path).resolve(folder, file)
-  const text = yield* Effect.catch(fs.readFileString(path), ({ message }) => wrong(`a file that can be read (${message})`, file))
+  const text = yield* Effect.catch(fs.readFileString(path), ({ message }) =>
+    wrong(`a file that can be read (${message})`, file)
+  )
   return yield* Effect.try({
     try: () => JSON.parse(text) as unknown,
     catch: (error) => problem(`a JSON file (${(error as SyntaxError).message})`, file)

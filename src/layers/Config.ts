@@ -15,7 +15,10 @@ const anyOf = <Common extends Schema.Struct.Fields>(
     components.map(({ options, summary, type }) =>
       Schema.Struct({ type: Schema.Literal(type), ...common, ...options.fields }).annotate({ description: summary })
     )
-  ) as unknown as Schema.Codec<Schema.Struct.Type<Common> & { readonly type: string; readonly [option: string]: unknown }, any>
+  ) as unknown as Schema.Codec<
+    Schema.Struct.Type<Common> & { readonly type: string; readonly [option: string]: unknown },
+    any
+  >
 
 const Names = Schema.Union([Fields.Text, Schema.NonEmptyArray(Fields.Text)])
 const MessagePolicy = Schema.Literals(["bury", "drop", "halt"])
@@ -33,9 +36,7 @@ const Pipeline = Schema.Struct({
       bytes: Fields.orElse(Fields.Bytes, 64 * 1024 * 1024)
     })
   ),
-  detect: Schema.optionalKey(
-    Schema.Union([Schema.Array(DetectorRules.Rule), anyOf(Catalog.detectors, {})])
-  ),
+  detect: Schema.optionalKey(Schema.Union([Schema.Array(DetectorRules.Rule), anyOf(Catalog.detectors, {})])),
   dispatch: Fields.orElse(
     Schema.Array(anyOf(Catalog.dispatchers, { on: Schema.optionalKey(Names), name: Schema.optionalKey(Fields.Text) })),
     []
@@ -63,7 +64,10 @@ const Pipeline = Schema.Struct({
   ),
   deadLetters: Schema.optionalKey(Schema.Struct({ type: Schema.Literal("store") })),
   batch: Schema.optionalKey(
-    Schema.Struct({ size: Fields.orElse(Fields.int(1, 100_000), 100), age: Fields.orElse(Fields.Duration, Duration.seconds(1)) })
+    Schema.Struct({
+      size: Fields.orElse(Fields.int(1, 100_000), 100),
+      age: Fields.orElse(Fields.Duration, Duration.seconds(1))
+    })
   ),
   dedupe: Schema.optionalKey(
     Schema.Union([
@@ -77,7 +81,9 @@ export type Pipeline = typeof Pipeline.Type
 const Http = Schema.Struct({
   host: Fields.orElse(Fields.Text, "127.0.0.1"),
   port: Fields.orElse(Fields.int(0, 65_535), 8080),
-  bodyMax: Fields.orElse(Fields.Bytes, 1024 * 1024)
+  bodyMax: Fields.orElse(Fields.Bytes, 1024 * 1024),
+  /** A path that answers each POST with what it was sent, for trying things out. */
+  echo: Schema.optionalKey(Fields.Text)
 })
 
 export const Config = Schema.Struct({
@@ -100,6 +106,8 @@ export const Config = Schema.Struct({
   restarts: Schema.optionalKey(
     Schema.Struct({ max: Fields.orElse(Fields.int(0), 5), within: Fields.orElse(Fields.Duration, Duration.minutes(1)) })
   ),
+  /** Printed once all pipelines have started: what to try next. */
+  hint: Schema.optionalKey(Schema.String),
   pipelines: Schema.Record(Fields.Text, Pipeline)
 }).annotate({ identifier: "Sluice", title: "Sluice config" })
 export type Config = typeof Config.Type
@@ -129,7 +137,13 @@ export const load = Effect.fnUntraced(function* (
 const unreadable = (file: string, reason: string): ConfigError =>
   new ConfigError({
     findings: [
-      { file, line: 1, column: 1, path: "", message: reason === "NotFound" ? "there is no such file" : `cannot be read: ${reason}` }
+      {
+        file,
+        line: 1,
+        column: 1,
+        path: "",
+        message: reason === "NotFound" ? "there is no such file" : `cannot be read: ${reason}`
+      }
     ]
   })
 
@@ -169,7 +183,10 @@ const unknownTypes = function* (value: unknown): Generator<Problem> {
     yield* unknownType([...at, "decode"], field(pipeline, "decode"), Catalog.codecs)
     const detect = field(pipeline, "detect")
     if (!Array.isArray(detect)) yield* unknownType([...at, "detect"], detect, Catalog.detectors)
-    for (const [place, components] of [["dispatch", Catalog.dispatchers], ["publish", Catalog.publishers]] as const) {
+    for (const [place, components] of [
+      ["dispatch", Catalog.dispatchers],
+      ["publish", Catalog.publishers]
+    ] as const) {
       const list = field(pipeline, place)
       if (!Array.isArray(list)) continue
       for (const [i, one] of list.entries()) yield* unknownType([...at, place, i], one, components)
@@ -205,7 +222,11 @@ export const problemsOf = (
   const found = path.reduce((value: unknown, step) => field(value, `${step}`), root)
   switch (issue._tag) {
     case "Pointer":
-      return problemsOf(issue.issue, [...path, ...issue.path.map((step) => (typeof step === "number" ? step : String(step)))], root)
+      return problemsOf(
+        issue.issue,
+        [...path, ...issue.path.map((step) => (typeof step === "number" ? step : String(step)))],
+        root
+      )
     case "Composite":
     case "AnyOf":
       if (issue._tag === "AnyOf" && (issue.issues.length === 0 || isScalarUnion(issue.ast))) {

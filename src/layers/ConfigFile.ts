@@ -1,7 +1,18 @@
 /** Reads a config file: YAML or JSON, with environment variables filled in, and every value's place in the text kept. */
 import { Schema } from "effect"
 import leven from "leven"
-import { isMap, isPair, isScalar, isSeq, LineCounter, type Node, type Pair, parseDocument, type Scalar, visit } from "yaml"
+import {
+  isMap,
+  isPair,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  type Pair,
+  parseDocument,
+  type Scalar,
+  visit
+} from "yaml"
 import type { Problem } from "../services/Component.ts"
 
 /** One wrong place. */
@@ -21,7 +32,10 @@ export class ConfigError extends Schema.TaggedError<ConfigError>()("ConfigError"
 }) {
   override get message(): string {
     return this.findings
-      .map(({ column, file, line, message, path }) => `${file}:${line}:${column}: ${path === "" ? "" : `${path}: `}${message}`)
+      .map(
+        ({ column, file, line, message, path }) =>
+          `${file}:${line}:${column}: ${path === "" ? "" : `${path}: `}${message}`
+      )
       .join("\n")
   }
 }
@@ -40,7 +54,12 @@ type Place = ReadonlyArray<string | number>
 export const parse = (file: string, text: string, environment: Environment): ConfigFile | ConfigError => {
   const masked = mask(text)
   const lines = new LineCounter()
-  const document = parseDocument(masked.text, { lineCounter: lines, prettyErrors: false, strict: true, uniqueKeys: true })
+  const document = parseDocument(masked.text, {
+    lineCounter: lines,
+    prettyErrors: false,
+    strict: true,
+    uniqueKeys: true
+  })
   const at = (offset: number, path: Place, message: string): Finding => {
     const { col, line } = lines.linePos(offset)
     return { file, line, column: col, path: path.join("."), message: masked.written(message) }
@@ -164,7 +183,9 @@ const locate = (contents: Node | null, path: Place): { readonly node: Node | und
   let offset = contents?.range?.[0] ?? 0
   for (const [i, step] of path.entries()) {
     if (isMap(node)) {
-      const pair: Pair | undefined = node.items.find((item) => isPair(item) && isScalar(item.key) && `${item.key.value}` === `${step}`)
+      const pair: Pair | undefined = node.items.find(
+        (item) => isPair(item) && isScalar(item.key) && `${item.key.value}` === `${step}`
+      )
       if (pair === undefined) return { node: undefined, offset }
       offset = (pair.key as Scalar).range?.[0] ?? offset
       node = pair.value as Node | null
@@ -178,7 +199,8 @@ const locate = (contents: Node | null, path: Place): { readonly node: Node | und
 }
 
 const sentence = ({ expected, found, path, words }: Problem, node: Node | undefined, masked: Masked): string => {
-  const text = node !== undefined && (node as Filled)[asWritten] !== undefined ? (node as Filled)[asWritten]! : shown(found)
+  const text =
+    node !== undefined && (node as Filled)[asWritten] !== undefined ? (node as Filled)[asWritten]! : shown(found)
   const near = words === undefined ? undefined : nearest(String(found ?? path.at(-1)), words)
   return masked.written(`expected ${expected}, found ${text}${near === undefined ? "" : ` (did you mean ${near}?)`}`)
 }

@@ -19,7 +19,9 @@ export const make = (path: Path.Path, events?: Readonly<Record<string, string>>)
     const value = path.read({ event })
     const known = typeof value === "string" && value !== "" && (events === undefined || Object.hasOwn(events, value))
     const name = known ? (events?.[value] ?? value) : path.text
-    return [{ event: name, matched: known, why: known ? undefined : `${path.text} is ${JSON.stringify(value) ?? "absent"}` }]
+    return [
+      { event: name, matched: known, why: known ? undefined : `${path.text} is ${JSON.stringify(value) ?? "absent"}` }
+    ]
   }
 })
 

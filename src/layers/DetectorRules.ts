@@ -50,14 +50,17 @@ export const make = (entries: ReadonlyArray<Entry>): Result.Result<Detector, Rea
 
 export const component = Component.detector({
   type: "rules",
-  summary: "Rules, each an event and the conditions (`when`) under which a message shows it; a plain list is short for this.",
+  summary:
+    "Rules, each an event and the conditions (`when`) under which a message shows it; a plain list is short for this.",
   options: Schema.Struct({ rules: Schema.Array(Rule) }),
   make: ({ rules }) => {
     const made = make(rules)
     return Result.isSuccess(made)
       ? Effect.succeed(made.success)
       : Effect.fail(
-          new Component.OptionsError({ problems: made.failure.map((one) => ({ ...one, path: ["rules", ...one.path] })) })
+          new Component.OptionsError({
+            problems: made.failure.map((one) => ({ ...one, path: ["rules", ...one.path] }))
+          })
         )
   }
 })

@@ -123,7 +123,12 @@ export const component = Component.dispatcher({
     if (wanted.length === 0) return yield* wrong(["module"], "a module that exports functions", options.module)
     const missing = wanted.find((name) => !known.includes(name))
     if (missing !== undefined) {
-      return yield* wrong(["run"], `one of the functions that ${options.module} exports: ${known.join(", ")}`, missing, known)
+      return yield* wrong(
+        ["run"],
+        `one of the functions that ${options.module} exports: ${known.join(", ")}`,
+        missing,
+        known
+      )
     }
     return make({
       jobs: Object.fromEntries(wanted.map((name) => [name, exported[name] as Job])),
@@ -217,7 +222,7 @@ const finish = (
 ): Effect.Effect<JobReport, JobError> => {
   const effect = isLater(returned)
     ? (returned as Effect.Effect<unknown, unknown>)
-    : Effect.tryPromise({ try: () => returned as PromiseLike<unknown>, catch: (error) => error })
+    : Effect.tryPromise({ try: () => returned as PromiseLike<unknown>, catch: (error) => failure(job, error) })
   const bounded =
     timeout === undefined
       ? effect
@@ -230,7 +235,10 @@ const finish = (
     Effect.sandbox,
     Effect.mapError((cause) => {
       const reason = cause.reasons[0]
-      return reason?._tag === "Fail" ? failure(job, reason.error) : new JobError({ job, reason: sentence(cause), retryable: false })
+      if (reason?._tag === "Fail" && reason.error instanceof JobError) return reason.error
+      return reason?._tag === "Fail"
+        ? failure(job, reason.error)
+        : new JobError({ job, reason: sentence(cause), retryable: false })
     })
   )
 }

@@ -6,7 +6,9 @@ export const mermaid = (config: Config): string => {
   Object.entries(config.pipelines).forEach(([name, pipeline], p) => {
     const id = (part: string): string => `p${p}_${part}`
     lines.push(`  subgraph ${id("")}["${escaped(name)}"]`)
-    lines.push(`    ${id("source")}[["${escaped(label(pipeline.source))}"]] --> ${id("decode")}["decode ${pipeline.decode?.type ?? "json"}"]`)
+    lines.push(
+      `    ${id("source")}[["${escaped(label(pipeline.source))}"]] --> ${id("decode")}["decode ${pipeline.decode?.type ?? "json"}"]`
+    )
     lines.push(`    ${id("decode")} --> ${id("detect")}{"${escaped(detected(pipeline.detect))}"}`)
     const ends = pipeline.dispatch.map((leg, i) => {
       const on = leg.on === undefined ? "" : `|"${escaped([leg.on].flat().join(", "))}"|`
@@ -37,7 +39,9 @@ const label = (options: { readonly type: string; readonly [option: string]: unkn
 
 const detected = (detect: Config["pipelines"][string]["detect"]): string => {
   if (detect === undefined) return "message"
-  return Array.isArray(detect) ? detect.map(({ event }) => event).join(", ") : label(detect as { readonly type: string })
+  return Array.isArray(detect)
+    ? detect.map(({ event }) => event).join(", ")
+    : label(detect as { readonly type: string })
 }
 
 /** A query may hold a secret. */

@@ -1,9 +1,10 @@
 /** Compiles a JSON Schema into a check; its expressions run in linear time, whatever the text. */
-import { Result } from "effect"
+
 import { Ajv, type AnySchema, type ValidateFunction } from "ajv"
 import { Ajv2019 } from "ajv/dist/2019.js"
 import { Ajv2020 } from "ajv/dist/2020.js"
 import formats from "ajv-formats"
+import { Result } from "effect"
 import { RE2JS } from "re2js"
 
 /** Undefined when the value matches, otherwise what does not: one sentence with the paths. */
@@ -41,11 +42,12 @@ const validatorOf = (schema: unknown): ValidateFunction => {
     logger: false as const,
     code: { regExp: Object.assign(linear, { code: "linear" }) }
   }
-  const ajv = draft.includes("draft-07") || draft.includes("draft-06")
-    ? new Ajv(options)
-    : draft.includes("2019-09")
-      ? new Ajv2019(options)
-      : new Ajv2020(options)
+  const ajv =
+    draft.includes("draft-07") || draft.includes("draft-06")
+      ? new Ajv(options)
+      : draft.includes("2019-09")
+        ? new Ajv2019(options)
+        : new Ajv2020(options)
   formats.default(ajv as never)
   return ajv.compile(schema as AnySchema)
 }

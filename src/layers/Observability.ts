@@ -1,5 +1,5 @@
 /** Shows what a process does: logs, metrics, and whether it lives and is ready. */
-import { Context, Effect, Logger, Metric, type Scope } from "effect"
+import { type Context, Effect, Logger, Metric, type Scope } from "effect"
 import { PrometheusMetrics } from "effect/observability"
 import { HttpHost, type HttpHostError, type HttpResponse } from "../services/HttpHost.ts"
 import { durationBounds, type Histogram } from "../streams/Stats.ts"
@@ -59,11 +59,16 @@ const registerOne = (one: Supervised, context: Context.Context<Scope.Scope>) => 
     const none = (): void => {}
     registrations.push(Metric.registerUnsafe(metric, context, { get, update: none, modify: none }))
   }
-  const counter = (id: string, description: string, value: () => number, attributes: Record<string, string> = {}): void =>
-    bind(
-      Metric.counter(id, { description, incremental: true, attributes: { pipeline, ...attributes } }),
-      () => ({ count: value(), incremental: true })
-    )
+  const counter = (
+    id: string,
+    description: string,
+    value: () => number,
+    attributes: Record<string, string> = {}
+  ): void =>
+    bind(Metric.counter(id, { description, incremental: true, attributes: { pipeline, ...attributes } }), () => ({
+      count: value(),
+      incremental: true
+    }))
   const gauge = (id: string, description: string, value: () => number): void =>
     bind(Metric.gauge(id, { description, attributes: { pipeline } }), () => ({ value: value() }))
   const histogram = (id: string, description: string, of: Histogram): void =>

@@ -2,7 +2,7 @@
 import { Effect, FileSystem, Path, Schema } from "effect"
 import * as Component from "../services/Component.ts"
 import * as Fields from "../services/Fields.ts"
-import { type Publisher, PublishError } from "../services/Publisher.ts"
+import { PublishError, type Publisher } from "../services/Publisher.ts"
 import * as Lines from "./OutgoingLines.ts"
 
 export const make = Effect.fnUntraced(function* (path: string) {

@@ -1,7 +1,7 @@
 /** Keeps what was published in memory: for tests, and the reference of what a publisher does. */
 import { Effect, Schema } from "effect"
 import * as Component from "../services/Component.ts"
-import type { Outgoing, Publisher, PublishError } from "../services/Publisher.ts"
+import type { Outgoing, PublishError, Publisher } from "../services/Publisher.ts"
 
 export interface MemoryPublisher extends Publisher {
   /** Everything confirmed so far, in order. */

@@ -1,7 +1,7 @@
 /** Writes to standard output, one message per line. */
 import { Effect, Schema, Stdio, Stream } from "effect"
 import * as Component from "../services/Component.ts"
-import { type Publisher, PublishError } from "../services/Publisher.ts"
+import { PublishError, type Publisher } from "../services/Publisher.ts"
 import * as Lines from "./OutgoingLines.ts"
 
 export const make: Effect.Effect<Publisher, never, Stdio.Stdio> = Effect.map(Stdio.Stdio, (stdio) => {

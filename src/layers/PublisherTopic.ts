@@ -2,7 +2,7 @@
 import { Effect, Schema } from "effect"
 import * as Component from "../services/Component.ts"
 import * as Fields from "../services/Fields.ts"
-import { type Publisher, PublishError } from "../services/Publisher.ts"
+import { PublishError, type Publisher } from "../services/Publisher.ts"
 import { Topics } from "../services/Topics.ts"
 
 export const make = Effect.fnUntraced(function* (topic: string) {
@@ -24,7 +24,12 @@ export const make = Effect.fnUntraced(function* (topic: string) {
           }))
         ),
         (cause) =>
-          new PublishError({ reason: cause.message, presence: cause.retryable ? "busy" : "answered", retryable: cause.retryable, cause })
+          new PublishError({
+            reason: cause.message,
+            presence: cause.retryable ? "busy" : "answered",
+            retryable: cause.retryable,
+            cause
+          })
       )
   }
   return publisher

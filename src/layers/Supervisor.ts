@@ -1,5 +1,5 @@
 /** Keeps the pipelines of a process running: restarts what fails, gives up on what keeps failing, drains all on a stop. */
-import { Clock, Deferred, Effect, FiberSet, Result, type Scope } from "effect"
+import { Clock, Deferred, Effect, FiberSet, Option, Result, type Scope } from "effect"
 import type { DeadLetters } from "../services/DeadLetters.ts"
 import * as Pipeline from "../streams/Pipeline.ts"
 import type { Plan } from "../streams/Plan.ts"
@@ -102,7 +102,9 @@ const supervise = (
       failures = kind === "away" ? failures : [...failures, now].filter((at) => at > now - options.windowMillis)
       if (failures.length > options.restartsMax) {
         one.state = "failed"
-        yield* Effect.logError(`${message}: failed ${failures.length} times within ${options.windowMillis / 1000} s, giving up`)
+        yield* Effect.logError(
+          `${message}: failed ${failures.length} times within ${options.windowMillis / 1000} s, giving up`
+        )
         yield* giveUp
         return
       }
@@ -110,8 +112,8 @@ const supervise = (
       const delay = Math.min(backoffMillis * 2 ** (inARow - 1), backoffMaxMillis)
       one.state = "restarting"
       yield* Effect.logWarning(`${message}: starting again in ${delay / 1000} s`)
-      const stopped = yield* Effect.raceFirst(Effect.as(stopping, true), Effect.as(Effect.sleep(delay), false))
-      if (stopped) {
+      const stopped = yield* Effect.timeoutOption(stopping, delay)
+      if (Option.isSome(stopped)) {
         one.state = "ended"
         return
       }

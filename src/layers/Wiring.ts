@@ -9,8 +9,7 @@ import * as Path from "../streams/Path.ts"
 import { KeyError, type Plan } from "../streams/Plan.ts"
 import * as Catalog from "./Catalog.ts"
 import * as CodecJson from "./CodecJson.ts"
-import type { Pipeline } from "./Config.ts"
-import type { Loaded } from "./Config.ts"
+import type { Loaded, Pipeline } from "./Config.ts"
 import { ConfigError } from "./ConfigFile.ts"
 
 /** Fails: `ConfigError` with everything wrong in all pipelines. */
@@ -107,19 +106,21 @@ const publishesOf = ({ publish }: Pipeline, site: Site) =>
       key: optionalPath(one.key, ["publish", i, "key"]),
       value: optionalPath(one.value, ["publish", i, "value"])
     }).pipe(
-      Effect.map(({ key, to, value }): Define.PublishOptions => ({
-        to,
-        name: one.name ?? `publish.${i}:${one.type}`,
-        when: one.when,
-        key: key && ((detection, reply) => Path.asKey(key.read({ event: detection.event, detection, reply }))),
-        value:
-          value &&
-          ((detection, reply) => {
-            const read = value.read({ event: detection.event, detection, reply })
-            if (read === undefined) throw new Error(`there is no ${value.text}`)
-            return read instanceof Uint8Array || typeof read === "string" ? read : JSON.stringify(read)
-          })
-      }))
+      Effect.map(
+        ({ key, to, value }): Define.PublishOptions => ({
+          to,
+          name: one.name ?? `publish.${i}:${one.type}`,
+          when: one.when,
+          key: key && ((detection, reply) => Path.asKey(key.read({ event: detection.event, detection, reply }))),
+          value:
+            value &&
+            ((detection, reply) => {
+              const read = value.read({ event: detection.event, detection, reply })
+              if (read === undefined) throw new Error(`there is no ${value.text}`)
+              return read instanceof Uint8Array || typeof read === "string" ? read : JSON.stringify(read)
+            })
+        })
+      )
     )
   )
 
@@ -158,7 +159,7 @@ const optionalPath = (
 /** A dispatcher that waits for an event nobody can find would wait for ever: a misspelt name, most likely. */
 const checkEvents = (pipeline: Pipeline, detectors: ReadonlyArray<Detector> | undefined) => {
   const known = detectors === undefined ? ["message"] : detectors.flatMap(({ events }) => events ?? [])
-  if (detectors?.some(({ events }) => events === undefined) === true) return Effect.void
+  if (detectors?.some(({ events }) => events === undefined) === true) return Effect.succeed(undefined)
   const problems = pipeline.dispatch.flatMap(({ on }, i): ReadonlyArray<Problem> => {
     const names = on === undefined ? [] : typeof on === "string" ? [on] : on
     return names.flatMap((name, k) =>
@@ -186,13 +187,18 @@ const within = (path: ReadonlyArray<string | number>, { problems }: OptionsError
 const all = <Parts extends Readonly<Record<string, Effect.Effect<any, OptionsError, Needs>>>>(
   parts: Parts
 ): Effect.Effect<{ readonly [P in keyof Parts]: Effect.Success<Parts[P]> }, OptionsError, Needs> =>
-  Effect.flatMap(Effect.all(parts as Readonly<Record<string, Effect.Effect<any, OptionsError, Needs>>>, { mode: "result" }), (results) => {
-    const failures = Object.values(results).flatMap((result) => (Result.isFailure(result) ? result.failure.problems : []))
-    if (failures.length > 0) return Effect.fail(new OptionsError({ problems: failures }))
-    return Effect.succeed(
-      Object.fromEntries(Object.entries(results).map(([name, result]) => [name, Result.getOrThrow(result)])) as never
-    )
-  })
+  Effect.flatMap(
+    Effect.all(parts as Readonly<Record<string, Effect.Effect<any, OptionsError, Needs>>>, { mode: "result" }),
+    (results) => {
+      const failures = Object.values(results).flatMap((result) =>
+        Result.isFailure(result) ? result.failure.problems : []
+      )
+      if (failures.length > 0) return Effect.fail(new OptionsError({ problems: failures }))
+      return Effect.succeed(
+        Object.fromEntries(Object.entries(results).map(([name, result]) => [name, Result.getOrThrow(result)])) as never
+      )
+    }
+  )
 
 const list = <A, B>(
   items: ReadonlyArray<A>,

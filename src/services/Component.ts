@@ -66,11 +66,9 @@ const component =
     readonly type: string
     readonly summary: string
     readonly options: Schema.Struct<Fields>
-    readonly make: (
-      options: Schema.Struct.Type<Fields>,
-      site: Site
-    ) => Effect.Effect<Made, OptionsError, Needs>
-  }): Component<Kind, any, Made> => ({ kind, ...definition }) as unknown as Component<Kind, any, Made>
+    readonly make: (options: Schema.Struct.Type<Fields>, site: Site) => Effect.Effect<Made, OptionsError, Needs>
+  }): Component<Kind, any, Made> =>
+    ({ kind, ...definition }) as unknown as Component<Kind, any, Made>
 
 export const source = component<"source", Source>("source")
 export const codec = component<"codec", Codec>("codec")

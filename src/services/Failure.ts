@@ -27,6 +27,6 @@ export const targetFields = {
   /** False when trying again cannot help. */
   retryable: Schema.Boolean,
   /** Units: milliseconds. The target's own wish, from `Retry-After`. */
-  retryAfterMillis: Schema.optionalKey(Schema.Number),
+  retryAfterMillis: Schema.optionalKey(Schema.Finite),
   cause: Schema.optionalKey(Schema.Defect())
 }

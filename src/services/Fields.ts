@@ -1,5 +1,5 @@
 /** The kinds of values a config has: each also reads the text that an environment variable brings. */
-import { Duration as D, ByteSize, Effect, Option, Redacted, Schema, SchemaIssue, SchemaTransformation } from "effect"
+import { ByteSize, Duration as D, Effect, Option, Redacted, Schema, SchemaIssue, SchemaTransformation } from "effect"
 
 /** Says in the error what was expected; the text of an environment variable is decoded as what the field wants. */
 const from = <A, S extends Schema.Top & { readonly DecodingServices: never; readonly EncodingServices: never }>(
@@ -8,20 +8,22 @@ const from = <A, S extends Schema.Top & { readonly DecodingServices: never; read
   expected: string,
   decode: (value: S["Type"]) => A | undefined
 ) =>
-  encoded.pipe(
-    Schema.decodeTo(
-      type as Schema.Codec<A>,
-      SchemaTransformation.transformEffect<any, any>({
-        decode: (value, options) => {
-          const decoded = decode(value)
-          return decoded === undefined
-            ? Effect.fail(new SchemaIssue.InvalidValue({ expected }, value, options))
-            : Effect.succeed(decoded)
-        },
-        encode: (value) => Effect.succeed(value)
-      })
+  encoded
+    .pipe(
+      Schema.decodeTo(
+        type as Schema.Codec<A>,
+        SchemaTransformation.transformEffect<any, any>({
+          decode: (value, options) => {
+            const decoded = decode(value)
+            return decoded === undefined
+              ? Effect.fail(new SchemaIssue.InvalidValue({ expected }, value, options))
+              : Effect.succeed(decoded)
+          },
+          encode: (value) => Effect.succeed(value)
+        })
+      )
     )
-  ).annotate({ expected })
+    .annotate({ expected })
 
 const NumberOrText = Schema.Union([Schema.Finite, Schema.String])
 
@@ -51,11 +53,8 @@ export const Positive = from(NumberOrText, Schema.Finite, "a number greater than
   return read !== undefined && read > 0 ? read : undefined
 })
 
-export const Boolean = from(
-  Schema.Union([Schema.Boolean, Schema.String]),
-  Schema.Boolean,
-  "true or false",
-  (value) => (typeof value === "boolean" ? value : value === "true" ? true : value === "false" ? false : undefined)
+export const Boolean = from(Schema.Union([Schema.Boolean, Schema.String]), Schema.Boolean, "true or false", (value) =>
+  typeof value === "boolean" ? value : value === "true" ? true : value === "false" ? false : undefined
 )
 
 const shortUnits: Readonly<Record<string, string>> = { ms: "millis", s: "seconds", m: "minutes", h: "hours", d: "days" }

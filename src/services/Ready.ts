@@ -5,7 +5,9 @@ export type Ready<A, E = never> = A | Effect.Effect<A, E>
 
 /** Whether there is still something to run. Cheaper than `Effect.isEffect`, as hot loops ask. */
 export const isLater = <A, E>(ready: Ready<A, E>): ready is Effect.Effect<A, E> =>
-  typeof ready === "object" && ready !== null && (ready as { readonly [Effect.TypeId]?: unknown })[Effect.TypeId] !== undefined
+  typeof ready === "object" &&
+  ready !== null &&
+  (ready as { readonly [Effect.TypeId]?: unknown })[Effect.TypeId] !== undefined
 
 /** As an effect in any case. */
 export const later = <A, E>(ready: Ready<A, E>): Effect.Effect<A, E> => (isLater(ready) ? ready : Effect.succeed(ready))

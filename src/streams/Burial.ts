@@ -1,7 +1,7 @@
 /** Buries what could not be done: one letter per leg, with all that a replay needs. */
 import { Effect } from "effect"
-import type { Stage } from "../services/Delivery.ts"
 import type { DeadLetters, DeadLettersError, Letter } from "../services/DeadLetters.ts"
+import type { Stage } from "../services/Delivery.ts"
 import type { Reply } from "../services/Reply.ts"
 import type { Work } from "./Work.ts"
 

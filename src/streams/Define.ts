@@ -51,7 +51,9 @@ interface Common {
   readonly onDecodeError?: MessagePolicy | undefined
   readonly onKeyError?: MessagePolicy | undefined
   readonly batch?: { readonly size: number; readonly age: Duration.Input } | undefined
-  readonly dedupe?: { readonly id?: ((event: Event) => string) | undefined; readonly lease?: Duration.Input } | undefined
+  readonly dedupe?:
+    | { readonly id?: ((event: Event) => string) | undefined; readonly lease?: Duration.Input }
+    | undefined
 }
 
 type ErrorsOf<Leg> = Leg extends { readonly run: infer Run }

@@ -1,8 +1,8 @@
 /** Dispatches legs in batches, for pipelines with `batch`: each leg gets its own reply, and only those that failed are tried again. */
 import { Cause, Effect, Exit, Result } from "effect"
 import { later } from "../services/Ready.ts"
-import type { LegPlan } from "./Plan.ts"
 import { Batches, type Item } from "./Batches.ts"
+import type { LegPlan } from "./Plan.ts"
 import type { Runner } from "./Runner.ts"
 import { Attempt, type Target, type Verdict } from "./Target.ts"
 import type { Leg } from "./Work.ts"
@@ -84,7 +84,8 @@ class BatchAttempt extends Attempt<void> {
         item.leg.succeed(result.success as never)
         return
       }
-      const error = result === undefined ? "the dispatcher gave no answer for this message of the batch" : result.failure
+      const error =
+        result === undefined ? "the dispatcher gave no answer for this message of the batch" : result.failure
       const verdict = this.plan.verdict(result === undefined ? Cause.die(error) : Cause.fail(error))
       if (verdict.policy === "retry") {
         again.push(item)

@@ -93,7 +93,12 @@ export class Outbox {
   readonly batches: Batches<Publication>
   private readonly slots: Slots
 
-  constructor(plan: PublishPlan, ends: PublicationEnds, options: Omit<TargetOptions, "slots" | "probe">, runner: Runner) {
+  constructor(
+    plan: PublishPlan,
+    ends: PublicationEnds,
+    options: Omit<TargetOptions, "slots" | "probe">,
+    runner: Runner
+  ) {
     const slots = new Slots(plan.publisher.inFlightMax, runner)
     this.slots = slots
     this.plan = plan

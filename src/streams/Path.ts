@@ -2,7 +2,7 @@
 import { Result } from "effect"
 import * as Envelope from "../services/Envelope.ts"
 import type { Detection, Event } from "../services/Event.ts"
-import * as Reply from "../services/Reply.ts"
+import type * as Reply from "../services/Reply.ts"
 
 /** What there is to read from: always an event; a detection once one is found; a reply once a leg has answered. */
 export interface From {

@@ -5,7 +5,8 @@ import { Dedupe } from "../services/Dedupe.ts"
 import type { Delivery } from "../services/Delivery.ts"
 import type { SourceError } from "../services/Source.ts"
 import type { Plan } from "./Plan.ts"
-import { Road, type RoadFailure } from "./Road.ts"
+import type { RoadFailure } from "./Endings.ts"
+import { Road } from "./Road.ts"
 import * as Runner from "./Runner.ts"
 import { Stats } from "./Stats.ts"
 
@@ -69,11 +70,8 @@ type Ending =
   | { readonly _tag: "Failed"; readonly error: PipelineError }
 
 /** Starts the pipeline; it ends at the latest with the scope, without a drain of its own. */
-export const start: (
-  plan: Plan,
-  stats?: Stats
-) => Effect.Effect<Handle, never, DeadLetters | Scope.Scope> = Effect.fnUntraced(
-  function* (plan: Plan, stats: Stats = new Stats()) {
+export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, DeadLetters | Scope.Scope> =
+  Effect.fnUntraced(function* (plan: Plan, stats: Stats = new Stats()) {
     const deadLetters = yield* DeadLetters
     const dedupe = Option.getOrUndefined(yield* Effect.serviceOption(Dedupe))
     const runner = yield* Runner.make
@@ -90,7 +88,7 @@ export const start: (
     const road = new Road({ plan, runner, deadLetters, dedupe, stats, onFailure })
 
     const intake = yield* plan.source.open.pipe(
-      Effect.flatMap((stream) => Stream.runForEachArray(stream, (deliveries) => road.take(deliveries))),
+      Effect.flatMap((stream) => Stream.runForEachArray(stream, (deliveries) => road.intake.take(deliveries))),
       Effect.andThen(road.idle),
       Effect.matchCause({
         onSuccess: () => Deferred.doneUnsafe(ending, Effect.succeed({ _tag: "Finished" })),
@@ -124,9 +122,7 @@ export const start: (
       yield* Fiber.interrupt(intake)
       yield* road.drain(reason._tag === "Drained" ? reason.deadlineMillis : drainMillisDefault)
       state = reason._tag === "Drained" ? "ended" : "failed"
-      return yield* reason._tag === "Drained"
-        ? Deferred.succeed(ended, undefined)
-        : Deferred.fail(ended, reason.error)
+      return yield* reason._tag === "Drained" ? Deferred.succeed(ended, undefined) : Deferred.fail(ended, reason.error)
     }).pipe(Effect.forkScoped)
 
     const { seek } = plan.source
@@ -143,21 +139,21 @@ export const start: (
         held: road.stats.held,
         working: road.slots.active,
         lanes: road.lanes.size,
-        waiting: road.waiting,
+        waiting: road.intake.waiting,
         away: road.away,
-        longestLane: road.full ? road.lanes.longest() : undefined
+        longestLane: road.intake.full ? road.lanes.longest() : undefined
       })),
-      gauges: () => ({ working: road.slots.active, lanes: road.lanes.size, waiting: road.waiting }),
+      gauges: () => ({ working: road.slots.active, lanes: road.lanes.size, waiting: road.intake.waiting }),
       pause: ask(
         Effect.sync(() => {
           if (state === "running") state = "paused"
-          road.pause()
+          road.intake.pause()
         })
       ),
       resume: ask(
         Effect.sync(() => {
           if (state === "paused") state = "running"
-          road.resume()
+          road.intake.resume()
         })
       ),
       resize: (concurrency) =>
@@ -177,8 +173,7 @@ export const start: (
       replay: (letters) => replay(road, deadLetters, letters),
       await: Deferred.await(ended)
     }
-  }
-)
+  })
 
 /** A letter as a delivery: acked, it leaves the list; buried again, it stays under its id. */
 const replay = (
@@ -187,7 +182,7 @@ const replay = (
   letters: ReadonlyArray<Letter>
 ): Effect.Effect<ReadonlyArray<Replayed>> =>
   Effect.forEach(letters, (letter) => Effect.map(Deferred.make<Replayed>(), (done) => ({ letter, done }))).pipe(
-    Effect.tap((all) => road.take(all.map(({ done, letter }) => deliveryOf(letter, deadLetters, done)))),
+    Effect.tap((all) => road.intake.take(all.map(({ done, letter }) => deliveryOf(letter, deadLetters, done)))),
     Effect.flatMap(Effect.forEach(({ done }) => Deferred.await(done)))
   )
 
@@ -217,13 +212,9 @@ const deliveryOf = (
           Effect.asVoid
         )
       case "Buried":
-        return Effect.asVoid(
-          Deferred.succeed(done, { id: letter.id, outcome: "buried", reason: settlement.reason })
-        )
+        return Effect.asVoid(Deferred.succeed(done, { id: letter.id, outcome: "buried", reason: settlement.reason }))
       case "Nacked":
-        return Effect.asVoid(
-          Deferred.succeed(done, { id: letter.id, outcome: "nacked", reason: settlement.reason })
-        )
+        return Effect.asVoid(Deferred.succeed(done, { id: letter.id, outcome: "nacked", reason: settlement.reason }))
     }
   }
 })

@@ -1,9 +1,7 @@
 /** The road of a pipeline: takes deliveries, decodes, orders them by key, runs their legs, publishes, and settles each once. */
-import { Cause, Effect, Exit, Fiber, Latch, MutableList } from "effect"
+import { Cause, Effect, Exit, type Fiber, MutableList } from "effect"
 import type { DecodeError } from "../services/Codec.ts"
-import type { DeadLetters } from "../services/DeadLetters.ts"
-import type { Dedupe } from "../services/Dedupe.ts"
-import type { Delivery, Settlement } from "../services/Delivery.ts"
+import type { Delivery } from "../services/Delivery.ts"
 import { acked } from "../services/Delivery.ts"
 import type { DetectError } from "../services/Detector.ts"
 import type { Detection, Event } from "../services/Event.ts"
@@ -12,33 +10,21 @@ import type { Outgoing } from "../services/Publisher.ts"
 import { PublishError } from "../services/Publisher.ts"
 import { isLater, type Ready } from "../services/Ready.ts"
 import type { Reply } from "../services/Reply.ts"
-import * as Burial from "./Burial.ts"
+import type * as Burial from "./Burial.ts"
 import * as DispatchBatches from "./DispatchBatches.ts"
+import { Endings, type Options as EndingsOptions } from "./Endings.ts"
+import { Intake } from "./Intake.ts"
 import { Lanes } from "./Lanes.ts"
 import { Outbox, Publication, type PublicationEnds } from "./Outbox.ts"
-import type { Plan, PublishPlan } from "./Plan.ts"
+import type { PublishPlan } from "./Plan.ts"
 import { KeyError } from "./Plan.ts"
-import { type Runner, sentence, words } from "./Runner.ts"
-import { settle } from "./Settlement.ts"
+import { sentence, words } from "./Runner.ts"
 import { Slots } from "./Slots.ts"
-import { Stats } from "./Stats.ts"
+import type { Stats } from "./Stats.ts"
 import { Attempt, defect, Target, type Verdict } from "./Target.ts"
 import { Leg, type LegEnds, type Route, Work } from "./Work.ts"
 
-/** Why a road stopped taking: `halted` by policy for good; otherwise its supervisor may start it again. */
-export interface RoadFailure {
-  readonly halted: boolean
-  readonly reason: string
-}
-
-export interface Options {
-  readonly plan: Plan
-  readonly runner: Runner
-  readonly deadLetters: DeadLetters["Service"]
-  readonly dedupe: Dedupe["Service"] | undefined
-  readonly stats: Stats
-  readonly onFailure: (failure: RoadFailure) => void
-}
+export type Options = Omit<EndingsOptions, "onSettled">
 
 /** Event names whose legs are remembered. */
 const routesMax = 10_000
@@ -46,29 +32,21 @@ const routesMax = 10_000
 const claimPollMillis = 100
 /** Units: milliseconds. How long an interrupted leg may take to end. */
 const interruptMillis = 5_000
-/** Units: milliseconds; arrays. When a source that never waits must let others run. */
-const yieldMillis = 8
-const yieldArrays = 64
 
 export class Road implements LegEnds, PublicationEnds {
   readonly stats: Stats
   readonly lanes = new Lanes<Work>()
   readonly slots: Slots
+  readonly intake: Intake
+  private readonly endings: Endings
   private readonly legs: ReadonlyArray<Route>
   private readonly routes = new Map<string, ReadonlyArray<Route>>()
   private readonly publishesRefusals: boolean
   private readonly outboxes: ReadonlyArray<Outbox>
-  private readonly gate = Latch.makeUnsafe(true)
   private readonly claiming = new Map<Work, Fiber.Fiber<unknown> | undefined>()
   private readonly next = MutableList.make<Work>()
-  private idlers: Array<() => void> = []
   private sequence = 0
-  private paused = false
-  /** The gate is closed. */
-  private gated = false
   private closed: string | undefined
-  private arrays = 0
-  private yieldedAt = 0
   private readonly options: Options
 
   constructor(options: Options) {
@@ -76,6 +54,14 @@ export class Road implements LegEnds, PublicationEnds {
     this.options = options
     this.stats = options.stats
     this.slots = new Slots(plan.concurrency, runner)
+    this.intake = new Intake({
+      buffer: plan.buffer,
+      runner,
+      stats: this.stats,
+      slots: this.slots,
+      admit: (delivery) => this.admit(delivery)
+    })
+    this.endings = new Endings({ ...options, onSettled: () => this.intake.settled() })
     this.publishesRefusals = plan.publishes.some(({ when }) => when.includes("refused"))
     const beginNext = (): boolean => this.beginNext()
     runner.loop(() => this.next.length > 0 && runner.slice(beginNext))
@@ -120,31 +106,9 @@ export class Road implements LegEnds, PublicationEnds {
 
   // ------------------------------------------------------------------------------------------------ intake
 
-  /** Takes a whole array, then suspends while the buffer is full or the pipeline is paused. */
-  take(deliveries: ReadonlyArray<Delivery>): Effect.Effect<void> {
-    return Effect.suspend(() => this.takeFrom(deliveries, 0))
-  }
-
-  pause(): void {
-    this.paused = true
-    this.gated = true
-    this.gate.closeUnsafe()
-  }
-
-  resume(): void {
-    this.paused = false
-    this.gated = this.full
-    if (!this.gated) this.gate.openUnsafe()
-  }
-
-  get full(): boolean {
-    const { buffer } = this.options.plan
-    return this.stats.held - this.slots.active >= buffer.messagesMax || this.stats.heldBytes >= buffer.bytesMax
-  }
-
-  /** Whether the source is held back. */
-  get waiting(): boolean {
-    return this.gated
+  /** Returns when nothing is held any more. */
+  get idle(): Effect.Effect<void> {
+    return this.endings.idle
   }
 
   get away(): ReadonlyArray<string> {
@@ -154,36 +118,8 @@ export class Road implements LegEnds, PublicationEnds {
     ]
   }
 
-  private takeFrom(deliveries: ReadonlyArray<Delivery>, from: number): Effect.Effect<void> {
-    let at = from
-    let decoding: Fiber.Fiber<unknown, unknown> | undefined
-    this.options.runner.turn(() => {
-      const { runner } = this.options
-      while (at < deliveries.length && decoding === undefined) {
-        decoding = this.admit(deliveries[at]!, runner.time)
-        if ((++at & 15) === 0 && runner.now() > 0 && runner.late) break
-      }
-    })
-    if (at < deliveries.length || decoding !== undefined) {
-      // What was taken from the source is held: an interruption waits until all of it is admitted.
-      const turn = decoding === undefined ? Effect.yieldNow : Fiber.await(decoding)
-      return Effect.uninterruptible(Effect.flatMap(turn, () => this.takeFrom(deliveries, at)))
-    }
-    const now = this.options.runner.time
-    if (++this.arrays % yieldArrays !== 0 && now - this.yieldedAt < yieldMillis) return this.room()
-    this.yieldedAt = now
-    return Effect.flatMap(Effect.yieldNow, () => this.room())
-  }
-
-  private room(): Effect.Effect<void> {
-    if (!this.full && !this.paused) return Effect.void
-    this.gated = true
-    this.gate.closeUnsafe()
-    return Effect.flatMap(Effect.interruptible(this.gate.await), () => this.room())
-  }
-
-  private admit(delivery: Delivery, now: number): Fiber.Fiber<unknown, unknown> | undefined {
-    const work = new Work(delivery, ++this.sequence, now)
+  private admit(delivery: Delivery): Fiber.Fiber<unknown, unknown> | undefined {
+    const work = new Work(delivery, ++this.sequence, this.options.runner.time)
     this.stats.received++
     this.stats.held++
     this.stats.heldBytes += delivery.envelope.payload.length
@@ -209,7 +145,7 @@ export class Road implements LegEnds, PublicationEnds {
     const { plan } = this.options
     if (plan.source.answers && work.delivery.resume === undefined) {
       this.stats.refused++
-      return this.end(work, { _tag: "Refused", reason })
+      return this.endings.end(work, { _tag: "Refused", reason })
     }
     this.stop(work, plan.onDecodeError, { stage: "decode", reason, attempts: 1 })
   }
@@ -283,7 +219,7 @@ export class Road implements LegEnds, PublicationEnds {
       if (exit.value === "done") {
         this.stats.duplicates++
         this.leave(work)
-        return this.end(work, acked)
+        return this.endings.end(work, acked)
       }
       const timer = runner.after(claimPollMillis, () => {
         if (this.claiming.delete(work)) this.claim(work)
@@ -324,7 +260,9 @@ export class Road implements LegEnds, PublicationEnds {
     this.options.runner.start(later, (exit) => {
       if (Exit.isSuccess(exit)) return this.detectFrom(work, from + 1, [...found, ...exit.value], broken)
       const reason = sentence(exit.cause)
-      this.log(Effect.logWarning(`${this.options.plan.name}: detector broke on ${work.delivery.envelope.id}: ${reason}`))
+      this.log(
+        Effect.logWarning(`${this.options.plan.name}: detector broke on ${work.delivery.envelope.id}: ${reason}`)
+      )
       this.detectFrom(work, from + 1, found, [...broken, reason])
     })
   }
@@ -336,7 +274,7 @@ export class Road implements LegEnds, PublicationEnds {
     }
     this.stats.undetected++
     this.leave(work)
-    this.end(work, acked)
+    this.endings.end(work, acked)
   }
 
   // ------------------------------------------------------------------------------------------------ legs
@@ -388,7 +326,7 @@ export class Road implements LegEnds, PublicationEnds {
   }
 
   legFailed(leg: Leg, verdict: Verdict): void {
-    this.settlePolicy(leg.work, verdict.policy, () => this.answered(leg), {
+    this.endings.byPolicy(leg.work, verdict.policy, () => this.answered(leg), {
       stage: "dispatch",
       event: leg.detection.name,
       leg: leg.plan.name,
@@ -412,7 +350,7 @@ export class Road implements LegEnds, PublicationEnds {
     work.legsOpen--
     if (this.outboxes.length > 0) this.publishAnswered(work)
     if (work.legsOpen === 0) this.leave(work)
-    this.endIfDone(work)
+    this.endings.endIfDone(work)
   }
 
   // ------------------------------------------------------------------------------------------------ publishes
@@ -450,13 +388,13 @@ export class Road implements LegEnds, PublicationEnds {
     }
     this.publishTo(outbox, work, detection, reply)
     this.leave(work)
-    this.endIfDone(work)
+    this.endings.endIfDone(work)
   }
 
   published(publication: Publication): void {
     this.stats.published++
     publication.work.publishesOpen--
-    this.endIfDone(publication.work)
+    this.endings.endIfDone(publication.work)
   }
 
   publishFailed({ attempts, detection, plan, reply, work }: Publication, verdict: Verdict): void {
@@ -469,7 +407,7 @@ export class Road implements LegEnds, PublicationEnds {
     }
     work.givenBackFor = reason
     work.publishesOpen--
-    this.endIfDone(work)
+    this.endings.endIfDone(work)
   }
 
   private publishCause(
@@ -483,12 +421,12 @@ export class Road implements LegEnds, PublicationEnds {
   }
 
   private stopPublish(work: Work, policy: Policy, cause: Burial.Cause): void {
-    this.settlePolicy(
+    this.endings.byPolicy(
       work,
       policy,
       () => {
         work.publishesOpen--
-        this.endIfDone(work)
+        this.endings.endIfDone(work)
       },
       cause
     )
@@ -498,49 +436,15 @@ export class Road implements LegEnds, PublicationEnds {
 
   /** The whole delivery goes no further. */
   private stop(work: Work, policy: Policy, cause: Burial.Cause): void {
-    this.settlePolicy(
+    this.endings.byPolicy(
       work,
       policy,
       () => {
         this.leave(work)
-        this.endIfDone(work)
+        this.endings.endIfDone(work)
       },
       cause
     )
-  }
-
-  private settlePolicy(work: Work, policy: Policy, then: () => void, cause: Burial.Cause): void {
-    const { plan } = this.options
-    switch (policy) {
-      case "drop": {
-        this.stats.dropped++
-        this.log(Effect.logWarning(`${plan.name}: dropped ${work.delivery.envelope.id}: ${cause.reason}`))
-        return then()
-      }
-      case "halt": {
-        work.givenBackFor = cause.reason
-        then()
-        return this.options.onFailure({ halted: true, reason: cause.reason })
-      }
-      default:
-        return this.bury(work, cause, then)
-    }
-  }
-
-  private bury(work: Work, cause: Burial.Cause, then: () => void): void {
-    const { deadLetters, plan, runner } = this.options
-    const letter = Burial.letterOf(plan.name, work, cause, runner.now())
-    work.buriedFor = cause.reason
-    work.burialsOpen++
-    runner.start(Burial.bury(deadLetters, letter), (exit) => {
-      work.burialsOpen--
-      if (Exit.isSuccess(exit)) this.stats.letters++
-      else {
-        work.givenBackFor = sentence(exit.cause)
-        this.options.onFailure({ halted: false, reason: `cannot bury: ${sentence(exit.cause)}` })
-      }
-      then()
-    })
   }
 
   private fail(work: Work, reason: string): void {
@@ -551,7 +455,7 @@ export class Road implements LegEnds, PublicationEnds {
   private giveBack(work: Work, reason: string): void {
     work.givenBackFor = reason
     this.leave(work)
-    this.endIfDone(work)
+    this.endings.endIfDone(work)
   }
 
   /** Whether its source (or, for a replay, the dead letters) can give this delivery again. */
@@ -559,74 +463,7 @@ export class Road implements LegEnds, PublicationEnds {
     return this.options.plan.source.redelivers || work.delivery.resume !== undefined
   }
 
-  private endIfDone(work: Work): void {
-    if (work.done) this.end(work, this.settlementOf(work))
-  }
-
-  private settlementOf(work: Work): Settlement {
-    const { buriedFor, givenBackFor } = work
-    if (givenBackFor !== undefined) return { _tag: "Nacked", reason: givenBackFor }
-    // Only a source that answers someone reads the replies.
-    const replies = this.options.plan.source.answers ? work.replies : empty
-    if (buriedFor !== undefined) return { _tag: "Buried", reason: buriedFor, replies }
-    return replies.length === 0 ? acked : { _tag: "Acked", replies }
-  }
-
-  private end(work: Work, settlement: Settlement): void {
-    if (work.claimed) this.releaseClaim(work, settlement)
-    else this.settle(work, settlement)
-  }
-
-  private releaseClaim(work: Work, settlement: Settlement): void {
-    const { dedupe, plan, runner } = this.options
-    const id = plan.dedupe!.id(work.event!)
-    const noted = settlement._tag === "Nacked" ? dedupe!.release(plan.name, id) : dedupe!.confirm(plan.name, id)
-    runner.start(noted, (exit) => {
-      if (Exit.isSuccess(exit)) return this.settle(work, settlement)
-      const reason = `dedupe: ${sentence(exit.cause)}`
-      this.settle(work, { _tag: "Nacked", reason })
-      this.options.onFailure({ halted: false, reason })
-    })
-  }
-
-  private settle(work: Work, settlement: Settlement): void {
-    const noted = settle(work.delivery, settlement)
-    if (isLater(noted)) this.settleLater(work, settlement, noted)
-    else this.settled(work, settlement)
-  }
-
-  private settleLater(work: Work, settlement: Settlement, later: Effect.Effect<void>): void {
-    this.options.runner.start(later, (exit) => {
-      if (Exit.isFailure(exit)) {
-        const reason = `cannot settle ${work.delivery.envelope.id}: ${sentence(exit.cause)}`
-        this.options.onFailure({ halted: false, reason })
-      }
-      this.settled(work, settlement)
-    })
-  }
-
-  private settled(work: Work, settlement: Settlement): void {
-    const { stats } = this
-    if (settlement._tag === "Acked") stats.acked++
-    else if (settlement._tag === "Buried") stats.buried++
-    else if (settlement._tag === "Nacked") stats.nacked++
-    stats.held--
-    stats.heldBytes -= work.delivery.envelope.payload.length
-    stats.latency.observe(this.options.runner.time - work.takenAt)
-    if (stats.held === 0 && this.idlers.length > 0) for (const idle of this.idlers.splice(0)) idle()
-    if (this.gated && !this.paused && !this.full) {
-      this.gated = false
-      this.gate.openUnsafe()
-    }
-  }
-
   // ------------------------------------------------------------------------------------------------ drain
-
-  /** Returns when nothing is held any more. */
-  readonly idle: Effect.Effect<void> = Effect.callback<void>((resume) => {
-    if (this.stats.held === 0) resume(Effect.void)
-    else this.idlers.push(() => resume(Effect.void))
-  })
 
   /**
    * Ends the work in hand, once intake has stopped: what waits is given back at once, working legs finish until the
@@ -637,10 +474,10 @@ export class Road implements LegEnds, PublicationEnds {
   drain(deadlineMillis: number): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.options.runner.turn(() => this.stopWaiting())
-      return Effect.flatMap(Effect.timeoutOption(this.idle, deadlineMillis), (done) => {
+      return Effect.flatMap(Effect.timeoutOption(this.endings.idle, deadlineMillis), (done) => {
         if (done._tag === "Some") return Effect.void
         this.options.runner.turn(() => this.stopWorking())
-        return Effect.asVoid(Effect.timeoutOption(this.idle, interruptMillis))
+        return Effect.asVoid(Effect.timeoutOption(this.endings.idle, interruptMillis))
       })
     })
   }

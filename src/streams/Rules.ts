@@ -45,7 +45,12 @@ export const compile = (when: unknown, matcher: Matcher, path: ReadonlyArray<str
   )
 }
 
-const condition = (read: Path.Path, value: unknown, matcher: Matcher, path: ReadonlyArray<string | number>): Compiled => {
+const condition = (
+  read: Path.Path,
+  value: unknown,
+  matcher: Matcher,
+  path: ReadonlyArray<string | number>
+): Compiled => {
   if (!isMap(value)) return Result.succeed(equals(read, value))
   const keys = Object.keys(value)
   if (keys.length === 0) return Result.fail([{ path, expected: `one of ${operators.join(", ")}`, found: value }])

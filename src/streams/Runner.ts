@@ -40,10 +40,7 @@ export class Runner {
    *
    * A synchronous effect costs no scheduling, since its fiber ends within the call.
    */
-  start<A, E>(
-    effect: Effect.Effect<A, E>,
-    onExit: (exit: Exit.Exit<A, E>) => void
-  ): Fiber.Fiber<A, E> | undefined {
+  start<A, E>(effect: Effect.Effect<A, E>, onExit: (exit: Exit.Exit<A, E>) => void): Fiber.Fiber<A, E> | undefined {
     const fiber = this.fork(effect)
     const exit = fiber.pollUnsafe()
     if (exit !== undefined) {
@@ -91,7 +88,7 @@ export class Runner {
     let did = false
     for (let i = 1; next(); i++) {
       did = true
-      if ((i & 15) === 0 && this.now() > this.turnedAt + sliceMillis) {
+      if ((i & 15) === 0 && this.late()) {
         this.continueLater()
         return false
       }
@@ -99,9 +96,9 @@ export class Runner {
     return did
   }
 
-  /** Whether this turn has used up its time. */
-  get late(): boolean {
-    return this.time > this.turnedAt + sliceMillis
+  /** Looks at the clock: whether this turn has used up its time. */
+  late(): boolean {
+    return this.now() > this.turnedAt + sliceMillis
   }
 
   /** Returns once all fibers started here have ended. */

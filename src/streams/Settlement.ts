@@ -1,7 +1,7 @@
 /** Ends deliveries: the one place that settles. */
 import { Effect } from "effect"
-import type { Ready } from "../services/Ready.ts"
 import type { Delivery, Settlement } from "../services/Delivery.ts"
+import type { Ready } from "../services/Ready.ts"
 
 /** Hands the outcome to the source; what comes back is done once the source has noted it. */
 export const settle = (delivery: Delivery, settlement: Settlement): Ready<void> => {

@@ -21,7 +21,12 @@ export interface MemorySource extends Source {
 
 const utf8 = new TextEncoder()
 
-export const envelopeOf = (message: Message, source: string, number: number, receivedAt: number): Envelope.Envelope => ({
+export const envelopeOf = (
+  message: Message,
+  source: string,
+  number: number,
+  receivedAt: number
+): Envelope.Envelope => ({
   id: message.id ?? `${source}-${number}`,
   source,
   key: message.key,
@@ -63,7 +68,9 @@ export const fromIterable = (messages: Iterable<Message>, options: Options = {})
   return {
     ...traits(options),
     settled,
-    open: Effect.succeed(deliver(Stream.fromIterable(messages, { chunkSize: options.arrayMax ?? 256 }), options, settled))
+    open: Effect.succeed(
+      deliver(Stream.fromIterable(messages, { chunkSize: options.arrayMax ?? 256 }), options, settled)
+    )
   }
 }
 
@@ -100,7 +107,6 @@ const deliver = (
     })
   )
 }
-
 
 export const component = Component.source({
   type: "memory",

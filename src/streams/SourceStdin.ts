@@ -12,7 +12,9 @@ export const make: Effect.Effect<Source, never, Stdio.Stdio> = Effect.map(Stdio.
   answers: false,
   open: Effect.succeed(
     lines(stdin).pipe(
-      Stream.mapArrayEffect((array) => Effect.map(Clock.currentTimeMillis, (now) => Array.map(array, (line) => deliveryOf(line, now)))),
+      Stream.mapArrayEffect((array) =>
+        Effect.map(Clock.currentTimeMillis, (now) => Array.map(array, (line) => deliveryOf(line, now)))
+      ),
       Stream.mapError(
         (cause) => new SourceError({ source: "stdin", reason: `cannot read: ${cause.message}`, away: false, cause })
       )

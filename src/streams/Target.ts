@@ -258,9 +258,7 @@ export class Target {
     const outage = this.outage!
     this.outage = undefined
     outage.timer?.interruptUnsafe()
-    runner.log(
-      Effect.logInfo(`${name}: outage over after ${Math.round((runner.now() - outage.since) / 100) / 10} s`)
-    )
+    runner.log(Effect.logInfo(`${name}: outage over after ${Math.round((runner.now() - outage.since) / 100) / 10} s`))
     for (const attempt of this.waiting.splice(0)) this.submit(attempt)
   }
 }

@@ -32,10 +32,12 @@ describe("examples/orders", () => {
           ["ann", '{"entry":"entry-3"}']
         ]
       )
-      assert.deepStrictEqual(
-        source.settled.map(({ settlement }) => settlement._tag).sort(),
-        ["Acked", "Acked", "Acked", "Buried"]
-      )
+      assert.deepStrictEqual(source.settled.map(({ settlement }) => settlement._tag).sort(), [
+        "Acked",
+        "Acked",
+        "Acked",
+        "Buried"
+      ])
     }).pipe(Effect.provide(DeadLettersMemory.layer))
   )
 })

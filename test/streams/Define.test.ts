@@ -19,7 +19,10 @@ describe("Define", () => {
     Define.define({ ...base, dispatch: [{ run: () => accepted(null) }, { run: () => Effect.fail(away) }] })
     Define.define({
       ...base,
-      dispatch: [{ run: () => Effect.fail(new Late()) }, { run: ({ name }) => Effect.fail(name === "x" ? new Rude() : away) }],
+      dispatch: [
+        { run: () => Effect.fail(new Late()) },
+        { run: ({ name }) => Effect.fail(name === "x" ? new Rude() : away) }
+      ],
       failures: { Late: "retry", Rude: "bury" }
     })
     // @ts-expect-error Rude has no policy

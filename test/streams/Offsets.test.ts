@@ -34,7 +34,10 @@ describe("Offsets", () => {
         const snapshot = ledger.snapshot()
         const lowest = Array.from({ length: next }, (_, i) => i).find((i) => !settled.has(i)) ?? next
         assert.strictEqual(snapshot.watermark, lowest)
-        assert.deepStrictEqual(snapshot.settled, [...settled].filter((_) => _ >= lowest).sort((a, b) => a - b))
+        assert.deepStrictEqual(
+          snapshot.settled,
+          [...settled].filter((_) => _ >= lowest).sort((a, b) => a - b)
+        )
         const text = Offsets.encode(snapshot)
         assert.deepStrictEqual(Offsets.decode(text.text, snapshot.watermark), snapshot)
         const again = new Offsets.Offsets(snapshot)

@@ -48,47 +48,49 @@ const run = Effect.fnUntraced(function* (plan: Parameters<typeof Define.run>[0])
 
 describe("Road", () => {
   for (const seed of ["a", "b", "c"]) {
-    it.effect(`keeps order per key and loses nothing: 1,000 keys, 100,000 messages, random times and failures (seed ${seed})`, () =>
-      Effect.gen(function* () {
-        const source = SourceMemory.fromIterable(numbered(100_000, 1000))
-        const seen: Array<Message> = []
-        const publisher = PublisherMemory.make()
-        const random = yield* Random.Random
-        const plan = Define.define({
-          name: "orders",
-          source,
-          decode,
-          concurrency: 256,
-          retry: { attempts: 3, backoffMillis: 10 },
-          dispatch: [
-            {
-              run: ({ event }) => {
-                const dice = random.nextDoubleUnsafe()
-                const message = messageOf(event.payload)
-                const done = () => {
-                  seen.push(message)
-                  return accepted(message)
+    it.effect(
+      `keeps order per key and loses nothing: 1,000 keys, 100,000 messages, random times and failures (seed ${seed})`,
+      () =>
+        Effect.gen(function* () {
+          const source = SourceMemory.fromIterable(numbered(100_000, 1000))
+          const seen: Array<Message> = []
+          const publisher = PublisherMemory.make()
+          const random = yield* Random.Random
+          const plan = Define.define({
+            name: "orders",
+            source,
+            decode,
+            concurrency: 256,
+            retry: { attempts: 3, backoffMillis: 10 },
+            dispatch: [
+              {
+                run: ({ event }) => {
+                  const dice = random.nextDoubleUnsafe()
+                  const message = messageOf(event.payload)
+                  const done = () => {
+                    seen.push(message)
+                    return accepted(message)
+                  }
+                  if (dice < 0.5) return done()
+                  if (dice < 0.6) return Effect.fail(failed("answered"))
+                  if (dice < 0.61) return Effect.fail(failed("answered", false))
+                  return Effect.andThen(Effect.sleep(Math.floor(dice * 20)), Effect.sync(done))
                 }
-                if (dice < 0.5) return done()
-                if (dice < 0.6) return Effect.fail(failed("answered"))
-                if (dice < 0.61) return Effect.fail(failed("answered", false))
-                return Effect.andThen(Effect.sleep(Math.floor(dice * 20)), Effect.sync(done))
               }
-            }
-          ],
-          publish: [{ to: publisher }]
-        })
-        yield* run(plan)
-        const letters = yield* (yield* DeadLetters).list({})
-        assert.strictEqual(source.settled.length, 100_000)
-        assert.strictEqual(new Set(source.settled.map((_) => _.envelope.id)).size, 100_000)
-        assert.strictEqual(seen.length + letters.length, 100_000)
-        assert.isAbove(letters.length, 100)
-        assertOrdered(seen)
-        assertOrdered(publisher.published.map((_) => messageOf(JSON.parse(new TextDecoder().decode(_.value)))))
-        assert.strictEqual(publisher.published.length, seen.length)
-        assert.strictEqual(source.settled.filter((_) => _.settlement._tag === "Buried").length, letters.length)
-      }).pipe(Random.withSeed(seed), Effect.provide(DeadLettersMemory.layer))
+            ],
+            publish: [{ to: publisher }]
+          })
+          yield* run(plan)
+          const letters = yield* (yield* DeadLetters).list({})
+          assert.strictEqual(source.settled.length, 100_000)
+          assert.strictEqual(new Set(source.settled.map((_) => _.envelope.id)).size, 100_000)
+          assert.strictEqual(seen.length + letters.length, 100_000)
+          assert.isAbove(letters.length, 100)
+          assertOrdered(seen)
+          assertOrdered(publisher.published.map((_) => messageOf(JSON.parse(new TextDecoder().decode(_.value)))))
+          assert.strictEqual(publisher.published.length, seen.length)
+          assert.strictEqual(source.settled.filter((_) => _.settlement._tag === "Buried").length, letters.length)
+        }).pipe(Random.withSeed(seed), Effect.provide(DeadLettersMemory.layer))
     )
   }
 
@@ -184,31 +186,36 @@ describe("Road", () => {
     }).pipe(Effect.provide(DeadLettersMemory.layer))
   )
 
-  it.effect("gives each leg its own end: one buried leg holds back no other, and each publisher takes what it asked for", () =>
-    Effect.gen(function* () {
-      const source = SourceMemory.fromIterable([{ id: "m", key: "k", payload: { n: 1 } }], { answers: true })
-      const good = PublisherMemory.make()
-      const bad = PublisherMemory.make()
-      yield* run(
-        Define.define({
-          name: "legs",
-          source,
-          decode,
-          dispatch: [
-            { run: () => Effect.fail(failed("answered", false)) },
-            { run: () => accepted("yes") },
-            { run: () => refused("no") }
-          ],
-          publish: [{ to: good }, { to: bad, when: ["refused"] }]
-        })
-      )
-      const text = (_: { readonly value: Uint8Array }) => new TextDecoder().decode(_.value)
-      assert.deepStrictEqual(good.published.map(text), ["yes"])
-      assert.deepStrictEqual(bad.published.map(text), ["no"])
-      const letters = yield* (yield* DeadLetters).list({})
-      assert.deepStrictEqual(letters.map(({ leg, stage }) => [leg, stage]), [["dispatch.0:run", "dispatch"]])
-      assert.strictEqual(source.settled[0]?.settlement._tag, "Buried")
-    }).pipe(Effect.provide(DeadLettersMemory.layer))
+  it.effect(
+    "gives each leg its own end: one buried leg holds back no other, and each publisher takes what it asked for",
+    () =>
+      Effect.gen(function* () {
+        const source = SourceMemory.fromIterable([{ id: "m", key: "k", payload: { n: 1 } }], { answers: true })
+        const good = PublisherMemory.make()
+        const bad = PublisherMemory.make()
+        yield* run(
+          Define.define({
+            name: "legs",
+            source,
+            decode,
+            dispatch: [
+              { run: () => Effect.fail(failed("answered", false)) },
+              { run: () => accepted("yes") },
+              { run: () => refused("no") }
+            ],
+            publish: [{ to: good }, { to: bad, when: ["refused"] }]
+          })
+        )
+        const text = (_: { readonly value: Uint8Array }) => new TextDecoder().decode(_.value)
+        assert.deepStrictEqual(good.published.map(text), ["yes"])
+        assert.deepStrictEqual(bad.published.map(text), ["no"])
+        const letters = yield* (yield* DeadLetters).list({})
+        assert.deepStrictEqual(
+          letters.map(({ leg, stage }) => [leg, stage]),
+          [["dispatch.0:run", "dispatch"]]
+        )
+        assert.strictEqual(source.settled[0]?.settlement._tag, "Buried")
+      }).pipe(Effect.provide(DeadLettersMemory.layer))
   )
 
   it.effect("retries a failed publish alone, ahead of the later ones of its key, and does not dispatch again", () =>
@@ -227,7 +234,14 @@ describe("Road", () => {
           name: "publish",
           source,
           decode,
-          dispatch: [{ run: ({ event }) => (dispatched++, accepted(event.payload)) }],
+          dispatch: [
+            {
+              run: ({ event }) => {
+                dispatched++
+                return accepted(event.payload)
+              }
+            }
+          ],
           publish: [{ to: publisher }],
           retry: { backoffMillis: 10 }
         })
@@ -269,11 +283,21 @@ describe("Road", () => {
         })
       ).pipe(Effect.forkChild)
       yield* TestClock.adjust("1 second")
-      assert.deepStrictEqual(batches.map((_) => _.length), [10, 1, 10])
+      assert.deepStrictEqual(
+        batches.map((_) => _.length),
+        [10, 1, 10]
+      )
       yield* TestClock.adjust("2 seconds")
       yield* Fiber.join(fiber)
-      assert.deepStrictEqual(batches.map((_) => _.length), [10, 1, 10, 5])
-      assertOrdered([...batches[0]!.slice(1), ...batches[2]!.filter((_) => _.key !== "k0"), ...batches[3]!.filter((_) => _.key !== "k0")])
+      assert.deepStrictEqual(
+        batches.map((_) => _.length),
+        [10, 1, 10, 5]
+      )
+      assertOrdered([
+        ...batches[0]!.slice(1),
+        ...batches[2]!.filter((_) => _.key !== "k0"),
+        ...batches[3]!.filter((_) => _.key !== "k0")
+      ])
     }).pipe(Effect.provide(DeadLettersMemory.layer))
   )
 
@@ -329,8 +353,14 @@ describe("Road", () => {
         yield* Fiber.join(drained)
       }).pipe(Effect.scoped)
       const letters = yield* (yield* DeadLetters).list({})
-      assert.deepStrictEqual(letters.map((_) => _.reason), Array.from({ length: 5 }, () => "shutdown"))
-      assert.deepStrictEqual(letters.map((_) => _.envelope.id), ["0", "1", "2", "3", "4"])
+      assert.deepStrictEqual(
+        letters.map((_) => _.reason),
+        Array.from({ length: 5 }, () => "shutdown")
+      )
+      assert.deepStrictEqual(
+        letters.map((_) => _.envelope.id),
+        ["0", "1", "2", "3", "4"]
+      )
     }).pipe(Effect.provide(DeadLettersMemory.layer))
   )
 
@@ -347,7 +377,10 @@ describe("Road", () => {
         Define.define({
           name: "typed",
           source,
-          decode: { name: "text", decode: (envelope) => ({ envelope, payload: new TextDecoder().decode(envelope.payload), key: undefined }) },
+          decode: {
+            name: "text",
+            decode: (envelope) => ({ envelope, payload: new TextDecoder().decode(envelope.payload), key: undefined })
+          },
           dispatch: [
             {
               run: ({ event }) =>
@@ -361,10 +394,13 @@ describe("Road", () => {
           failures: { Flaky: "retry", Useless: "drop" }
         })
       )
-      assert.deepStrictEqual(source.settled.map((_) => [_.envelope.id, _.settlement._tag]), [
-        ["b", "Acked"],
-        ["a", "Acked"]
-      ])
+      assert.deepStrictEqual(
+        source.settled.map((_) => [_.envelope.id, _.settlement._tag]),
+        [
+          ["b", "Acked"],
+          ["a", "Acked"]
+        ]
+      )
     }).pipe(Effect.provide(DeadLettersMemory.layer))
   )
 
@@ -382,8 +418,20 @@ describe("Road", () => {
             source: queue,
             decode,
             dispatch: [
-              { name: "a", run: () => (runs.push("a"), accepted("a")) },
-              { name: "b", run: () => (runs.push("b"), broken ? Effect.fail(failed("answered", false)) : accepted("b")) }
+              {
+                name: "a",
+                run: () => {
+                  runs.push("a")
+                  return accepted("a")
+                }
+              },
+              {
+                name: "b",
+                run: () => {
+                  runs.push("b")
+                  return broken ? Effect.fail(failed("answered", false)) : accepted("b")
+                }
+              }
             ],
             publish: [{ to: publisher }]
           })
@@ -393,14 +441,26 @@ describe("Road", () => {
         const before = yield* deadLetters.list({})
         assert.strictEqual(before.length, 2)
         const again = yield* handle.replay(before)
-        assert.deepStrictEqual(again.map((_) => _.outcome), ["buried", "buried"])
-        assert.deepStrictEqual((yield* deadLetters.list({})).map(({ attempts, id }) => [id, attempts]), before.map(({ id }) => [id, 2]))
+        assert.deepStrictEqual(
+          again.map((_) => _.outcome),
+          ["buried", "buried"]
+        )
+        assert.deepStrictEqual(
+          (yield* deadLetters.list({})).map(({ attempts, id }) => [id, attempts]),
+          before.map(({ id }) => [id, 2])
+        )
         broken = false
         const after = yield* handle.replay(yield* deadLetters.list({}))
-        assert.deepStrictEqual(after.map((_) => _.outcome), ["acked", "acked"])
+        assert.deepStrictEqual(
+          after.map((_) => _.outcome),
+          ["acked", "acked"]
+        )
         assert.deepStrictEqual(yield* deadLetters.list({}), [])
         assert.deepStrictEqual(runs, ["a", "b", "a", "b", "b", "b", "b", "b"])
-        assert.deepStrictEqual(publisher.published.map((_) => new TextDecoder().decode(_.value)), ["a", "a", "b", "b"])
+        assert.deepStrictEqual(
+          publisher.published.map((_) => new TextDecoder().decode(_.value)),
+          ["a", "a", "b", "b"]
+        )
       }).pipe(Effect.scoped)
     }).pipe(Effect.provide(DeadLettersMemory.layer))
   )
@@ -439,4 +499,3 @@ describe("Road", () => {
     }).pipe(Effect.provide(DeadLettersMemory.layer))
   )
 })
-

@@ -1,0 +1,138 @@
+/** How a delivery ends: by the policy of what failed, buried, settled with its source, and counted. */
+import { Effect, Exit } from "effect"
+import type { DeadLetters } from "../services/DeadLetters.ts"
+import type { Dedupe } from "../services/Dedupe.ts"
+import { acked, type Settlement } from "../services/Delivery.ts"
+import type { Policy } from "../services/Failure.ts"
+import { isLater } from "../services/Ready.ts"
+import * as Burial from "./Burial.ts"
+import type { Plan } from "./Plan.ts"
+import { type Runner, sentence } from "./Runner.ts"
+import { settle } from "./Settlement.ts"
+import type { Stats } from "./Stats.ts"
+import type { Work } from "./Work.ts"
+
+/** Why a road stopped taking: `halted` by policy for good; otherwise its supervisor may start it again. */
+export interface RoadFailure {
+  readonly halted: boolean
+  readonly reason: string
+}
+
+export interface Options {
+  readonly plan: Plan
+  readonly runner: Runner
+  readonly deadLetters: DeadLetters["Service"]
+  readonly dedupe: Dedupe["Service"] | undefined
+  readonly stats: Stats
+  readonly onFailure: (failure: RoadFailure) => void
+  readonly onSettled: () => void
+}
+
+export class Endings {
+  private idlers: Array<() => void> = []
+  private readonly options: Options
+
+  constructor(options: Options) {
+    this.options = options
+  }
+
+  /** Ends what failed for good by its policy, then goes on. */
+  byPolicy(work: Work, policy: Policy, then: () => void, cause: Burial.Cause): void {
+    const { plan, runner, stats } = this.options
+    switch (policy) {
+      case "drop": {
+        stats.dropped++
+        runner.log(Effect.logWarning(`${plan.name}: dropped ${work.delivery.envelope.id}: ${cause.reason}`))
+        return then()
+      }
+      case "halt": {
+        work.givenBackFor = cause.reason
+        then()
+        return this.options.onFailure({ halted: true, reason: cause.reason })
+      }
+      default:
+        return this.bury(work, cause, then)
+    }
+  }
+
+  private bury(work: Work, cause: Burial.Cause, then: () => void): void {
+    const { deadLetters, plan, runner, stats } = this.options
+    const letter = Burial.letterOf(plan.name, work, cause, runner.now())
+    work.buriedFor = cause.reason
+    work.burialsOpen++
+    runner.start(Burial.bury(deadLetters, letter), (exit) => {
+      work.burialsOpen--
+      if (Exit.isSuccess(exit)) stats.letters++
+      else {
+        work.givenBackFor = sentence(exit.cause)
+        this.options.onFailure({ halted: false, reason: `cannot bury: ${sentence(exit.cause)}` })
+      }
+      then()
+    })
+  }
+
+  endIfDone(work: Work): void {
+    if (work.done) this.end(work, this.settlementOf(work))
+  }
+
+  /** Settles a delivery with nothing open on it, its claim first. */
+  end(work: Work, settlement: Settlement): void {
+    if (work.claimed) this.releaseClaim(work, settlement)
+    else this.settle(work, settlement)
+  }
+
+  /** Returns when nothing is held any more. */
+  readonly idle: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    if (this.options.stats.held === 0) resume(Effect.void)
+    else this.idlers.push(() => resume(Effect.void))
+  })
+
+  private settlementOf(work: Work): Settlement {
+    const { buriedFor, givenBackFor } = work
+    if (givenBackFor !== undefined) return { _tag: "Nacked", reason: givenBackFor }
+    // Only a source that answers someone reads the replies.
+    const replies = this.options.plan.source.answers ? work.replies : []
+    if (buriedFor !== undefined) return { _tag: "Buried", reason: buriedFor, replies }
+    return replies.length === 0 ? acked : { _tag: "Acked", replies }
+  }
+
+  private releaseClaim(work: Work, settlement: Settlement): void {
+    const { dedupe, onFailure, plan, runner } = this.options
+    const id = plan.dedupe!.id(work.event!)
+    const noted = settlement._tag === "Nacked" ? dedupe!.release(plan.name, id) : dedupe!.confirm(plan.name, id)
+    runner.start(noted, (exit) => {
+      if (Exit.isSuccess(exit)) return this.settle(work, settlement)
+      const reason = `dedupe: ${sentence(exit.cause)}`
+      this.settle(work, { _tag: "Nacked", reason })
+      onFailure({ halted: false, reason })
+    })
+  }
+
+  private settle(work: Work, settlement: Settlement): void {
+    const noted = settle(work.delivery, settlement)
+    if (isLater(noted)) this.settleLater(work, settlement, noted)
+    else this.settled(work, settlement)
+  }
+
+  private settleLater(work: Work, settlement: Settlement, later: Effect.Effect<void>): void {
+    const { onFailure, runner } = this.options
+    runner.start(later, (exit) => {
+      if (Exit.isFailure(exit)) {
+        onFailure({ halted: false, reason: `cannot settle ${work.delivery.envelope.id}: ${sentence(exit.cause)}` })
+      }
+      this.settled(work, settlement)
+    })
+  }
+
+  private settled(work: Work, settlement: Settlement): void {
+    const { onSettled, runner, stats } = this.options
+    if (settlement._tag === "Acked") stats.acked++
+    else if (settlement._tag === "Buried") stats.buried++
+    else if (settlement._tag === "Nacked") stats.nacked++
+    stats.held--
+    stats.heldBytes -= work.delivery.envelope.payload.length
+    stats.latency.observe(runner.time - work.takenAt)
+    if (stats.held === 0 && this.idlers.length > 0) for (const idle of this.idlers.splice(0)) idle()
+    onSettled()
+  }
+}
