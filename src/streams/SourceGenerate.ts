@@ -43,7 +43,9 @@ export const make = (options: Options): Source => {
         if (next > count) return yield* Cause.done()
         if (rate !== undefined) yield* due(startedAt, rate, next - first)
         const now = yield* Clock.currentTimeMillis
-        const allowed = rate === undefined ? arrayMax : Math.floor(((now - startedAt) / 1000) * rate) + first + 1 - next
+        // At least the one that is due, however the division rounds.
+        const dueCount = Math.floor(((now - startedAt) / 1000) * (rate ?? 0)) + 1 - (next - first)
+        const allowed = rate === undefined ? arrayMax : Math.max(1, dueCount)
         const array: Delivery[] = []
         let bytes = 0
         for (let i = 0; i < Math.min(allowed, arrayMax) && next <= count && bytes < arrayBytesMax; i++, next++) {
