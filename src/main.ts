@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** Starts the program: the only place that knows the process. */
-import { argv, env, exit, on, stderr, versions } from "node:process"
+import process, { argv, env, exit, stderr, versions } from "node:process"
 
 const [major = 0, minor = 0] = versions.node.split(".").map(Number)
 if (major < 22 || (major === 22 && minor < 19)) {
@@ -25,7 +25,7 @@ if (!Object.hasOwn(levels, asked)) {
 
 // The first signal drains; a second one stops at once.
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  on(signal, () => on(signal, () => exit(1)))
+  process.once(signal, () => process.on(signal, () => exit(1)))
 }
 
 const layer = Layer.mergeAll(

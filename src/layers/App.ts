@@ -3,7 +3,7 @@ import { Console, Duration, Effect, Layer, Path, type Scope } from "effect"
 import type { Needs } from "../services/Component.ts"
 import { DeadLetters, type Letter, type Replayed } from "../services/DeadLetters.ts"
 import type { Dedupe } from "../services/Dedupe.ts"
-import { HttpHost } from "../services/HttpHost.ts"
+import { HttpHost, type HttpHostError } from "../services/HttpHost.ts"
 import { Runners } from "../services/Runners.ts"
 import type { Topics } from "../services/Topics.ts"
 import * as Pipeline from "../streams/Pipeline.ts"
@@ -104,7 +104,7 @@ export const storage = (loaded: Loaded) =>
   )
 
 /** The HTTP server of a config, or none. */
-export const http = ({ config }: Loaded): Layer.Layer<HttpHost, unknown> =>
+export const http = ({ config }: Loaded): Layer.Layer<HttpHost, HttpHostError> =>
   config.http === undefined ? HttpHostNode.layerNone : HttpHostNode.layer(config.http)
 
 /** Stand-ins that open nothing: enough to make every component of a config and see what is wrong with it. */

@@ -1,5 +1,5 @@
 /** Takes HTTP requests as messages and answers each when its delivery has ended. */
-import { Cause, Clock, Duration, Effect, Latch, Schema, type Scope, Stream } from "effect"
+import { type Array as Arr, Cause, Clock, Duration, Effect, Latch, Schema, type Scope, Stream } from "effect"
 import * as Component from "../services/Component.ts"
 import type { Delivery, Settlement } from "../services/Delivery.ts"
 import type { Envelope } from "../services/Envelope.ts"
@@ -84,6 +84,8 @@ export const component = Component.source({
     })
 })
 
+type Taken = Arr.NonEmptyReadonlyArray<Delivery>
+
 /** The requests of one opening of the source: those that wait to be taken, and those that wait for their answer. */
 class Intake {
   private readonly waiting: Array<Asked> = []
@@ -119,7 +121,7 @@ class Intake {
   }
 
   /** Everything that waits, up to the size of an array. */
-  readonly pull: Effect.Effect<readonly [Delivery, ...ReadonlyArray<Delivery>], Cause.Done> = Effect.suspend(() => {
+  readonly pull: Effect.Effect<Taken, Cause.Done> = Effect.suspend((): Effect.Effect<Taken, Cause.Done> => {
     if (this.closed) return Cause.done()
     if (this.waiting.length > 0) return Effect.succeed(this.take())
     this.some.closeUnsafe()
@@ -127,7 +129,7 @@ class Intake {
     return Effect.flatMap(Effect.andThen(this.some.await, Effect.yieldNow), () => this.pull)
   })
 
-  private take(): readonly [Asked, ...ReadonlyArray<Asked>] {
+  private take(): Taken {
     let count = 1
     for (let bytes = this.waiting[0]!.envelope.payload.length; count < this.waiting.length; count++) {
       bytes += this.waiting[count]!.envelope.payload.length

@@ -1,0 +1,288 @@
+/** One request of the HTTP server, from its head to its answer. */
+import { Buffer } from "node:buffer"
+import type { IncomingMessage, ServerResponse } from "node:http"
+import type { Duplex } from "node:stream"
+import { Cause, Effect, Exit, Fiber } from "effect"
+import type { HttpRequest, HttpResponse, Route } from "../services/HttpHost.ts"
+import { isLater, type Ready } from "../services/Ready.ts"
+import type { Found, HttpRoutes } from "./HttpRoutes.ts"
+
+export interface Options {
+  readonly routes: HttpRoutes
+  readonly fork: <A>(effect: Effect.Effect<A>) => Fiber.Fiber<A>
+  /** Units: bytes. */
+  readonly bodyMax: number
+  /** Units: milliseconds. How long a client may leave an answer unread. */
+  readonly slowMillis: number
+}
+
+/** Units: requests that are read or answered at the same time. */
+export const exchangesMax = 10_000
+/** Units: bytes of all bodies that are being read. */
+const readingMax = 64 * 1024 * 1024
+/** Units: milliseconds for which the rest of a refused body is let in. */
+const lingerMillis = 1_000
+
+const noBody = new Uint8Array(0)
+
+/** The requests at work on one server. */
+export class HttpExchanges {
+  readonly options: Options
+  /** Set when the server stops: each connection closes behind its answer. */
+  stopping = false
+  /** Units: bytes of the bodies that are being read. */
+  reading = 0
+  private readonly open = new Set<Exchange>()
+  private idlers: Array<() => void> = []
+
+  constructor(options: Options) {
+    this.options = options
+  }
+
+  serve(incoming: IncomingMessage, outgoing: ServerResponse, continues: boolean): void {
+    const exchange = new Exchange(this, incoming, outgoing)
+    this.open.add(exchange)
+    outgoing.once("close", () => {
+      this.open.delete(exchange)
+      exchange.closed()
+      if (this.open.size === 0) for (const idle of this.idlers.splice(0)) idle()
+    })
+    if (this.open.size > exchangesMax) exchange.refuse(unavailable("too many requests at the same time"))
+    else exchange.start(continues)
+  }
+
+  /** Answers what node could not read as a request. */
+  answerMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
+    const onSocket = [...this.open].filter((exchange) => exchange.isOn(socket))
+    // An answer written now would be taken for that of a request still at work on this connection.
+    if (socket.writable && error.code !== "ECONNRESET" && onSocket.every((exchange) => exchange.isReading)) {
+      const [status, reason] = malformed[error.code ?? ""] ?? ["400 Bad Request", "the request is malformed"]
+      const body = JSON.stringify({ error: reason })
+      socket.write(
+        `HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-type: application/json\r\n` +
+          `content-length: ${body.length}\r\n\r\n${body}`
+      )
+    }
+    socket.destroy(error)
+  }
+
+  /** Returns when every request is answered. */
+  readonly idle: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    if (this.open.size === 0) resume(Effect.void)
+    else this.idlers.push(() => resume(Effect.void))
+  })
+
+  /** Ends what is still at work, once its connections are closed. */
+  readonly interruptAll: Effect.Effect<void> = Effect.suspend(() =>
+    Fiber.interruptAll([...this.open].flatMap(({ fiber }) => fiber ?? []))
+  )
+}
+
+/** Codes of node's parser, and what they are called in HTTP. */
+const malformed: Readonly<Record<string, readonly [status: string, reason: string]>> = {
+  ERR_HTTP_REQUEST_TIMEOUT: ["408 Request Timeout", "the request took too long to arrive"],
+  HPE_HEADER_OVERFLOW: ["431 Request Header Fields Too Large", "the headers are too large"],
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: ["413 Payload Too Large", "the chunk extensions are too large"]
+}
+
+class Exchange {
+  fiber: Fiber.Fiber<HttpResponse> | undefined
+  isReading = false
+  private readBytes = 0
+  private readonly all: HttpExchanges
+  private readonly incoming: IncomingMessage
+  private readonly outgoing: ServerResponse
+
+  constructor(all: HttpExchanges, incoming: IncomingMessage, outgoing: ServerResponse) {
+    this.all = all
+    this.incoming = incoming
+    this.outgoing = outgoing
+  }
+
+  isOn(socket: Duplex): boolean {
+    return this.incoming.socket === socket
+  }
+
+  start(continues: boolean): void {
+    const { headers, method = "GET", url = "/" } = this.incoming
+    const query = url.indexOf("?")
+    const path = query < 0 ? url : url.slice(0, query)
+    const found = this.all.options.routes.find(method, path)
+    if (found._tag !== "Route") {
+      if (continues) this.refuse(missing(found, method, path))
+      else this.respond(missing(found, method, path))
+      return
+    }
+    const { params, route } = found
+    const bodyMax = route.bodyMax ?? this.all.options.bodyMax
+    const length = headers["content-length"]
+    const handle = (body: Uint8Array) => this.handle(route, new Request(this.incoming, path, query, params, body))
+    if (length !== undefined && Number(length) > bodyMax) {
+      this.refuse(tooLarge(bodyMax))
+      return
+    }
+    if (continues) this.outgoing.writeContinue()
+    if (length === "0" || (length === undefined && headers["transfer-encoding"] === undefined)) handle(noBody)
+    else this.read(bodyMax, handle)
+  }
+
+  /** Answers before the body is in, and closes the connection. */
+  refuse(response: HttpResponse): void {
+    this.stopReading()
+    const { incoming, outgoing } = this
+    if (incoming.complete) {
+      this.respond(response)
+      return
+    }
+    outgoing.writeHead(response.status, { ...headOf(response), connection: "close" })
+    outgoing.write(response.body)
+    // Closing while the client still sends would reset the connection before it has read the answer.
+    const end = (): void => {
+      clearTimeout(timer)
+      outgoing.end()
+    }
+    const timer = setTimeout(end, lingerMillis)
+    incoming.once("end", end).once("close", end).resume()
+  }
+
+  /** The connection is done with this request, answered or not. */
+  closed(): void {
+    this.stopReading()
+    // Nobody waits for the answer any more.
+    this.fiber?.interruptUnsafe()
+  }
+
+  private read(bodyMax: number, then: (body: Uint8Array) => void): void {
+    const chunks: Array<Buffer> = []
+    this.isReading = true
+    this.incoming.on("data", (chunk: Buffer) => {
+      this.readBytes += chunk.length
+      this.all.reading += chunk.length
+      if (this.readBytes > bodyMax) this.refuse(tooLarge(bodyMax))
+      else if (this.all.reading > readingMax) this.refuse(unavailable("too many large requests at the same time"))
+      else chunks.push(chunk)
+    })
+    this.incoming.once("end", () => {
+      if (!this.isReading) return
+      const body = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, this.readBytes)
+      this.stopReading()
+      then(body)
+    })
+  }
+
+  private stopReading(): void {
+    if (!this.isReading) return
+    this.isReading = false
+    this.all.reading -= this.readBytes
+    this.incoming.removeAllListeners("data")
+  }
+
+  private handle(route: Route, request: HttpRequest): void {
+    let ready: Ready<HttpResponse>
+    try {
+      ready = route.handle(request)
+    } catch (thrown) {
+      ready = Effect.die(thrown)
+    }
+    if (isLater(ready)) this.wait(ready)
+    else this.respond(ready)
+  }
+
+  private wait(later: Effect.Effect<HttpResponse>): void {
+    const fiber = this.all.options.fork(later)
+    this.fiber = fiber
+    fiber.addObserver((exit) => {
+      this.fiber = undefined
+      if (Exit.isSuccess(exit)) this.respond(exit.value)
+      else if (!Cause.hasInterruptsOnly(exit.cause)) this.broke(exit.cause)
+      else if (!this.outgoing.destroyed) this.respond(unavailable("the server is stopping"))
+    })
+  }
+
+  private respond(response: HttpResponse): void {
+    const { outgoing } = this
+    if (outgoing.destroyed) return
+    if (this.all.stopping) outgoing.shouldKeepAlive = false
+    try {
+      outgoing.writeHead(response.status, headOf(response))
+      outgoing.end(response.body)
+      // A client that does not read must not hold the answer for ever.
+      if (outgoing.writableLength > 0) outgoing.setTimeout(this.all.options.slowMillis)
+    } catch (thrown) {
+      this.broke(Cause.die(thrown))
+    }
+  }
+
+  private broke(cause: Cause.Cause<never>): void {
+    const { method, url = "/" } = this.incoming
+    this.all.options.fork(Effect.logError(`${method} ${url.split("?")[0]}: answered 500`, cause))
+    if (this.outgoing.headersSent) this.outgoing.destroy()
+    else this.respond({ status: 500, headers: json, body: '{"error":"internal error"}' })
+  }
+}
+
+/** What a route is given; most never look at the query. */
+class Request implements HttpRequest {
+  readonly method: string
+  readonly path: string
+  readonly params: Readonly<Record<string, string>>
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: Uint8Array
+  private readonly search: string
+
+  constructor(
+    incoming: IncomingMessage,
+    path: string,
+    query: number,
+    params: Readonly<Record<string, string>>,
+    body: Uint8Array
+  ) {
+    this.method = incoming.method!
+    this.path = path
+    this.params = params
+    this.search = query < 0 ? "" : incoming.url!.slice(query + 1)
+    this.headers = headersOf(incoming)
+    this.body = body
+  }
+
+  get query(): URLSearchParams {
+    return new URLSearchParams(this.search)
+  }
+}
+
+/** Node joins repeated headers itself, but for `set-cookie`, which no request has. */
+const headersOf = ({ headers }: IncomingMessage): Readonly<Record<string, string>> => {
+  if (headers["set-cookie"] === undefined) return headers as Readonly<Record<string, string>>
+  return { ...headers, "set-cookie": headers["set-cookie"].join(", ") } as Readonly<Record<string, string>>
+}
+
+const headOf = ({ body, headers, status }: HttpResponse): Record<string, string | number> => {
+  const head: Record<string, string | number> = { ...headers }
+  if (status === 204 || status === 304) return head
+  head["content-length"] = body === undefined ? 0 : Buffer.byteLength(body)
+  if (typeof body === "string" && head["content-type"] === undefined) head["content-type"] = "text/plain; charset=utf-8"
+  return head
+}
+
+const json = { "content-type": "application/json" }
+
+const reasoned = (status: number, error: string, headers: Readonly<Record<string, string>> = {}): HttpResponse => ({
+  status,
+  headers: { ...json, ...headers },
+  body: JSON.stringify({ error })
+})
+
+const unavailable = (error: string): HttpResponse => reasoned(503, error, { "retry-after": "1" })
+
+const tooLarge = (bodyMax: number): HttpResponse => reasoned(413, `the body is larger than ${bodyMax} bytes`)
+
+const missing = (found: Exclude<Found, { readonly _tag: "Route" }>, method: string, path: string): HttpResponse => {
+  switch (found._tag) {
+    case "Closed":
+      return unavailable(`${path} is not taken just now`)
+    case "Unknown":
+      return reasoned(404, `there is no ${path}`)
+    case "OtherMethod":
+      return reasoned(405, `${path} takes ${found.allow}, not ${method}`, { allow: found.allow })
+  }
+}
