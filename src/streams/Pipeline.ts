@@ -103,13 +103,14 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
       Effect.forkScoped
     )
 
-    const mailbox = yield* Queue.bounded<Effect.Effect<void>>(mailboxMax)
+    const mailbox = yield* Queue.bounded<Effect.Effect<unknown>>(mailboxMax)
     yield* Queue.take(mailbox).pipe(Effect.flatten, Effect.forever, Effect.forkScoped)
-    const ask = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    // A command to a pipeline that has ended does nothing.
+    const ask = <E>(command: Effect.Effect<void, E>): Effect.Effect<void, E> =>
       Effect.gen(function* () {
-        const answer = yield* Deferred.make<A, E>()
-        yield* Queue.offer(mailbox, Effect.asVoid(Deferred.complete(answer, effect)))
-        return yield* Deferred.await(answer)
+        const answer = yield* Deferred.make<void, E>()
+        yield* Queue.offer(mailbox, Deferred.complete(answer, Effect.uninterruptible(command)))
+        return yield* Effect.raceFirst(Deferred.await(answer), Effect.ignore(Deferred.await(ended)))
       })
 
     yield* Effect.gen(function* () {
@@ -167,7 +168,7 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
       seek: (position) => (seek === undefined ? Effect.void : ask(seek(position))),
       drain: (deadlineMillis = drainMillisDefault) =>
         Effect.andThen(
-          ask(Deferred.succeed(ending, { _tag: "Drained", deadlineMillis })),
+          Deferred.succeed(ending, { _tag: "Drained", deadlineMillis }),
           Effect.ignore(Deferred.await(ended))
         ),
       replay: (letters) => replay(road, deadLetters, letters),

@@ -1,16 +1,13 @@
 /** The HTTP server, over real sockets. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Layer, Scope } from "effect"
+import { Deferred, Effect, Exit, Fiber, type Layer, Logger, Scope } from "effect"
 import * as HttpHostNode from "../../src/layers/HttpHostNode.ts"
 import { HttpHost, type HttpRequest, type Route } from "../../src/services/HttpHost.ts"
 import { ask, raw } from "./Servers.ts"
 
 const text = new TextDecoder()
 
-const hosted = Effect.fnUntraced(function* (
-  routes: ReadonlyArray<Route>,
-  options: Partial<HttpHostNode.Options> = {}
-) {
+const hosted = Effect.fnUntraced(function* (routes: ReadonlyArray<Route>, options: Partial<HttpHostNode.Options> = {}) {
   const host = yield* HttpHostNode.make({ host: "127.0.0.1", port: 0, ...options })
   for (const route of routes) yield* host.route(route)
   const { port } = host.address!
@@ -181,8 +178,12 @@ describe("HttpHostNode", () => {
     })
   )
 
-  it.live("answers 500 without a trace when a route breaks, and goes on", () =>
-    Effect.gen(function* () {
+  it.live("answers 500 without a trace when a route breaks, says so in the log, and goes on", () => {
+    const logged: Array<string> = []
+    const logger = Logger.make(({ message }) => {
+      logged.push(String(Array.isArray(message) ? message[0] : message))
+    })
+    return Effect.gen(function* () {
       const broken = (path: string, handle: Route["handle"]): Route => ({ method: "GET", path, handle })
       const { url } = yield* hosted([
         broken("/throws", () => {
@@ -199,9 +200,13 @@ describe("HttpHostNode", () => {
         assert.strictEqual(answer.status, 500, path)
         assert.deepStrictEqual(answer.json(), { error: "internal error" })
       }
+      assert.deepStrictEqual(
+        logged,
+        ["throws", "dies", "later", "header", "status"].map((path) => `GET /${path}: answered 500`)
+      )
       assert.strictEqual((yield* ask(`${url}/echo`, { body: "still there" })).text, "still there")
-    })
-  )
+    }).pipe(Effect.provide(Logger.layer([logger])))
+  })
 
   it.live("stops the work for a client that goes away, and goes on", () =>
     Effect.gen(function* () {

@@ -90,7 +90,9 @@ export const raw = (port: number): Effect.Effect<Raw, never, Scope.Scope> =>
       let over = false
       let waiting: Array<() => boolean> = []
       const look = () => {
-        waiting = waiting.filter((done) => !done())
+        const asking = waiting
+        waiting = []
+        for (const done of asking) if (!done()) waiting.push(done)
       }
       socket.on("data", (chunk) => {
         received += chunk.toString()
