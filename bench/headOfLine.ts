@@ -62,5 +62,7 @@ export const run = async (): Promise<void> => {
   for (let round = 0; round < 3; round++) rounds.push({ none: await p99(undefined), slow: await p99("k0") })
   const ratio = median(rounds.map(({ none, slow }) => slow / none))
   const times = rounds.map(({ none, slow }) => `${slow.toFixed(1)}/${none.toFixed(1)}`).join(", ")
-  console.log(`head of line: p99 of the others with/without a slow key ${times} ms: ${ratio.toFixed(2)} times (wanted: at most 1.1)`)
+  console.log(
+    `head of line: p99 of the others with/without a slow key ${times} ms: ${ratio.toFixed(2)} times (wanted: at most 1.1)`
+  )
 }

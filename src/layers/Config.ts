@@ -108,7 +108,7 @@ export const Config = Schema.Struct({
   ),
   /** Printed once all pipelines have started: what to try next. */
   hint: Schema.optionalKey(Schema.String),
-  pipelines: Schema.Record(Fields.Text, Pipeline)
+  pipelines: Schema.Record(Schema.String, Pipeline)
 }).annotate({ identifier: "Sluice", title: "Sluice config" })
 export type Config = typeof Config.Type
 
@@ -149,7 +149,7 @@ const unreadable = (file: string, reason: string): ConfigError =>
 
 const decodeExit = Schema.decodeUnknownExit(Config)
 
-const decode = (file: ConfigFile): Config | ConfigError => {
+export const decode = (file: ConfigFile): Config | ConfigError => {
   const types = [...unknownTypes(file.value)]
   if (types.length > 0) return new ConfigError({ findings: types.map(file.finding) })
   const exit = decodeExit(file.value, { errors: "all", onExcessProperty: "error" })
@@ -237,7 +237,7 @@ export const problemsOf = (
     case "Filter":
       return problemsOf(issue.issue, path, root)
     case "MissingKey":
-      return [{ path, expected: "a value here", found: undefined }]
+      return [{ path, expected: "a value, since it is required", found: undefined }]
     case "UnexpectedKey": {
       const words = keysOf(issue.ast)
       return [{ path, expected: `one of ${words.join(", ")}`, found: path.at(-1), words }]

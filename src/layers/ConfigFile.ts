@@ -52,6 +52,13 @@ type Place = ReadonlyArray<string | number>
 
 /** Fails: `ConfigError` for broken YAML, an unset variable without a default, a duplicate key. */
 export const parse = (file: string, text: string, environment: Environment): ConfigFile | ConfigError => {
+  const taken = text.search(/[\ue000-\ue002]/)
+  if (taken >= 0) {
+    const before = text.slice(0, taken).split("\n")
+    const message = "the characters U+E000 to U+E002 cannot be used here"
+    const finding = { file, line: before.length, column: before.at(-1)!.length + 1, path: "", message }
+    return new ConfigError({ findings: [finding] })
+  }
   const masked = mask(text)
   const lines = new LineCounter()
   const document = parseDocument(masked.text, {
@@ -75,7 +82,7 @@ export const parse = (file: string, text: string, environment: Environment): Con
     file,
     value,
     finding: (problem) => {
-      const { node, offset } = locate(document.contents, problem.path)
+      const { node, offset } = locate(document.contents, problem.path, problem.found === problem.path.at(-1))
       return at(offset, problem.path, sentence(problem, node, masked))
     }
   }
@@ -178,7 +185,11 @@ const expand = (
 // ---------------------------------------------------------------------------------------------------- places
 
 /** The node at a path, or the nearest above it that exists; a key's own place for what is wrong with the key. */
-const locate = (contents: Node | null, path: Place): { readonly node: Node | undefined; readonly offset: number } => {
+const locate = (
+  contents: Node | null,
+  path: Place,
+  atKey: boolean
+): { readonly node: Node | undefined; readonly offset: number } => {
   let node: Node | null | undefined = contents
   let offset = contents?.range?.[0] ?? 0
   for (const [i, step] of path.entries()) {
@@ -189,7 +200,7 @@ const locate = (contents: Node | null, path: Place): { readonly node: Node | und
       if (pair === undefined) return { node: undefined, offset }
       offset = (pair.key as Scalar).range?.[0] ?? offset
       node = pair.value as Node | null
-      if (i === path.length - 1 && isScalar(node)) offset = node.range?.[0] ?? offset
+      if (i === path.length - 1 && isScalar(node) && !atKey) offset = node.range?.[0] ?? offset
     } else if (isSeq(node)) {
       node = node.items[Number(step)] as Node | undefined
       offset = node?.range?.[0] ?? offset
@@ -215,7 +226,7 @@ export const nearest = (word: string, known: ReadonlyArray<string>): string | un
 }
 
 const shown = (value: unknown): string => {
-  if (value === undefined) return "nothing"
+  if (value === undefined || value === null) return "nothing"
   if (typeof value === "object" && value !== null) return Array.isArray(value) ? "a list" : "a map"
   const text = JSON.stringify(value) ?? String(value)
   return text.length > 80 ? `${text.slice(0, 80)}...` : text

@@ -21,7 +21,9 @@ export const make = Effect.fnUntraced(function* ({ bytesMax = 1024 * 1024 * 1024
     const bytes = text.length + payload.length + (reply?.length ?? 0)
     const total = yield* sql<{ bytes: number }>`SELECT bytes FROM dead_letters_total`
     if (total[0]!.bytes + bytes > bytesMax) {
-      return yield* new DeadLettersError({ reason: `the dead letters are full (${bytesMax} bytes): replay or purge some` })
+      return yield* new DeadLettersError({
+        reason: `the dead letters are full (${bytesMax} bytes): replay or purge some`
+      })
     }
     yield* sql`DELETE FROM dead_letters WHERE id = ${letter.id}`
     yield* sql`INSERT INTO dead_letters VALUES (${letter.id}, ${letter.pipeline}, ${letter.envelope.receivedAt},

@@ -116,7 +116,12 @@ export const component = Component.dispatcher({
     const path = (yield* Path.Path).resolve(folder, options.module)
     const exported = yield* Effect.tryPromise({
       try: () => import(pathToFileURL(path).href) as Promise<Readonly<Record<string, unknown>>>,
-      catch: (error) => wrong(["module"], `a module that can be imported (${words(error)})`, options.module)
+      catch: (error) =>
+        wrong(
+          ["module"],
+          `a module that can be imported (${words(error).replace(/ imported from .*/, "")})`,
+          options.module
+        )
     })
     const known = Object.keys(exported).filter((name) => typeof exported[name] === "function" && name !== "default")
     const wanted = options.run === undefined ? known : typeof options.run === "string" ? [options.run] : options.run

@@ -192,7 +192,7 @@ const failureOf = (where: string, { responseMax, timeoutMillis }: Limits, broken
       }
       if (!sent)
         return { reason: `${where} cannot be reached: ${said}`, presence: "unreachable", retryable: true, cause }
-      if (!isProtocol(cause.code)) {
+      if (!isProtocol(cause)) {
         return { reason: `${where} lost its connection: ${said}`, presence: "reset", retryable: true, cause }
       }
       return { reason: `${where} answered no HTTP: ${said}`, presence: "answered", retryable: true, cause }
@@ -200,9 +200,9 @@ const failureOf = (where: string, { responseMax, timeoutMillis }: Limits, broken
   }
 }
 
-/** The target sent something, but not an answer; an answer that just ends early is a lost connection. */
-const isProtocol = (code = ""): boolean =>
-  code === "UND_ERR_HEADERS_OVERFLOW" || (code.startsWith("HPE_") && code !== "HPE_INVALID_EOF_STATE")
+/** The target sent something, but not an answer; one that just ends too early is a lost connection. */
+const isProtocol = ({ code, message, name }: Error & { readonly code?: string }): boolean =>
+  code === "UND_ERR_HEADERS_OVERFLOW" || (name === "HTTPParserError" && !message.includes("EOF"))
 
 // ---------------------------------------------------------------------------------------------------- options
 

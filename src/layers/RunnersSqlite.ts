@@ -56,7 +56,8 @@ export const make = Effect.gen(function* () {
         }
         yield* Effect.sleep(pollMillis)
       }
-      const rows = yield* sql<Outcome>`SELECT letter, outcome, reason FROM replays WHERE request = ${request} ORDER BY id`
+      const rows =
+        yield* sql<Outcome>`SELECT letter, outcome, reason FROM replays WHERE request = ${request} ORDER BY id`
       return rows.map(({ letter, outcome, reason }): Replayed => ({ id: letter, outcome, reason: reason ?? undefined }))
     })
     return yield* Effect.ensuring(outcomes, Effect.ignore(sql`DELETE FROM replays WHERE request = ${request}`))
@@ -67,7 +68,13 @@ export const make = Effect.gen(function* () {
     Effect.map(
       sql<{ request: string; letter: string; id: number }>`UPDATE replays SET runner = ${runner}
         WHERE pipeline = ${pipeline} AND runner IS NULL AND outcome IS NULL RETURNING id, request, letter`,
-      (rows) => Object.entries(Object.groupBy(rows.toSorted((a, b) => a.id - b.id), ({ request }) => request))
+      (rows) =>
+        Object.entries(
+          Object.groupBy(
+            rows.toSorted((a, b) => a.id - b.id),
+            ({ request }) => request
+          )
+        )
     )
 
   const note = (request: string, replayed: ReadonlyArray<Replayed>, letters: ReadonlyArray<string>) =>

@@ -1,5 +1,5 @@
 /** Topics in memory: for tests, and the reference of what a store does. */
-import { Clock, Effect, Layer, Latch } from "effect"
+import { Clock, Effect, Latch, Layer } from "effect"
 import { type Position, TopicError, type TopicRecord, Topics } from "../services/Topics.ts"
 
 interface Log {

@@ -111,17 +111,26 @@ export const make = Effect.fnUntraced(function* (options: Options = {}) {
     const topic = yield* sql.withTransaction(
       Effect.tap(
         topicOf(name),
-        ({ first, id, next }) => sql`INSERT INTO topic_groups VALUES (${id}, ${group}, ${from === "latest" ? next : first}, '')
+        ({
+          first,
+          id,
+          next
+        }) => sql`INSERT INTO topic_groups VALUES (${id}, ${group}, ${from === "latest" ? next : first}, '')
           ON CONFLICT DO NOTHING`
       )
     )
-    const nextOf = Effect.map(sql<{ next: number }>`SELECT next FROM topics WHERE id = ${topic.id}`, (rows) => rows[0]!.next)
+    const nextOf = Effect.map(
+      sql<{ next: number }>`SELECT next FROM topics WHERE id = ${topic.id}`,
+      (rows) => rows[0]!.next
+    )
     const wait = (offset: number): Effect.Effect<void> =>
       Effect.suspend(() => {
         const latch = signals.get(name) ?? Latch.makeUnsafe(false)
         signals.set(name, latch)
-        return Effect.flatMap(Effect.orElseSucceed(nextOf, () => offset), (next) =>
-          next > offset ? Effect.void : Effect.andThen(Effect.timeoutOption(latch.await, pollMillis), wait(offset))
+        return Effect.flatMap(
+          Effect.orElseSucceed(nextOf, () => offset),
+          (next) =>
+            next > offset ? Effect.void : Effect.andThen(Effect.timeoutOption(latch.await, pollMillis), wait(offset))
         )
       })
     return {
@@ -163,7 +172,11 @@ export const make = Effect.fnUntraced(function* (options: Options = {}) {
           )
         : Effect.void,
     open: (topic, group, from) => inTopic(topic, open(topic, group, from)),
-    range: (topic) => inTopic(topic, Effect.map(topicOf(topic), ({ first, next }) => ({ first, next })))
+    range: (topic) =>
+      inTopic(
+        topic,
+        Effect.map(topicOf(topic), ({ first, next }) => ({ first, next }))
+      )
   })
 })
 

@@ -81,7 +81,9 @@ export const Bytes = from(NumberOrText, Schema.Int, "a size such as 64 MiB or 10
   return bytes !== undefined && bytes > 0 && bytes <= Number.MAX_SAFE_INTEGER ? bytes : undefined
 })
 
-export const Text = Schema.NonEmptyString.annotate({ expected: "text" })
+export const Text = from(Schema.String, Schema.String, "text that is not empty", (value) =>
+  value === "" ? undefined : value
+)
 
 /** Never logged, never printed. */
 export const Secret = from(

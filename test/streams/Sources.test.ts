@@ -17,9 +17,12 @@ const stdio = (chunks: ReadonlyArray<string | Uint8Array>) =>
     Stdio.Stdio,
     Stdio.make({
       args: Effect.succeed([]),
-      stdin: Stream.fromIterable(chunks.map((chunk) => (typeof chunk === "string" ? utf8.encode(chunk) : chunk)), {
-        chunkSize: 1
-      }),
+      stdin: Stream.fromIterable(
+        chunks.map((chunk) => (typeof chunk === "string" ? utf8.encode(chunk) : chunk)),
+        {
+          chunkSize: 1
+        }
+      ),
       stdinIsTerminal: Effect.succeed(false),
       stdoutIsTerminal: Effect.succeed(false),
       stdout: () => Sink.drain,
@@ -44,7 +47,8 @@ SourceSuite.suite(
 SourceSuite.suite(
   "SourceStdin",
   { givesAgain: false },
-  (payloads) => SourceStdin.make.pipe(Effect.provide(stdio([payloads.join("\n").slice(0, 1000), payloads.join("\n").slice(1000)]))),
+  (payloads) =>
+    SourceStdin.make.pipe(Effect.provide(stdio([payloads.join("\n").slice(0, 1000), payloads.join("\n").slice(1000)]))),
   Layer.empty
 )
 SourceSuite.suite("SourceFile", { givesAgain: true }, (payloads) => withFile(payloads.join("\n")), NodeServices.layer)

@@ -4,8 +4,8 @@ import { Effect, type Layer, type Scope, Stream } from "effect"
 import type { Delivery } from "../../src/services/Delivery.ts"
 import { acked } from "../../src/services/Delivery.ts"
 import * as Envelope from "../../src/services/Envelope.ts"
-import type { Source } from "../../src/services/Source.ts"
 import { later } from "../../src/services/Ready.ts"
+import type { Source } from "../../src/services/Source.ts"
 
 export interface Features {
   /** Opened again, it gives what was not settled. */

@@ -1,0 +1,205 @@
+/** Configs: those we ship, the sentences for wrong ones, and ten thousand broken by chance. */
+import { readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { resolve } from "node:path"
+import { NodeServices } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, FileSystem, Random, Result, Schema } from "effect"
+import * as App from "../../src/layers/App.ts"
+import * as Catalog from "../../src/layers/Catalog.ts"
+import * as Config from "../../src/layers/Config.ts"
+import { ConfigError, nearest, parse } from "../../src/layers/ConfigFile.ts"
+import * as Graph from "../../src/layers/Graph.ts"
+import * as Wiring from "../../src/layers/Wiring.ts"
+
+const folder = resolve(import.meta.dirname, "../../config")
+const shipped = readdirSync(folder).filter((file) => file.endsWith(".yaml"))
+
+const check = (file: string, environment: Readonly<Record<string, string>> = {}) =>
+  Effect.gen(function* () {
+    const loaded = yield* Config.load(file, environment)
+    const plans = yield* Wiring.plans(loaded).pipe(Effect.scoped, Effect.provide(App.dry(loaded)))
+    return { loaded, plans }
+  })
+
+/** What a user reads for this text. */
+const said = (text: string, environment: Readonly<Record<string, string>> = {}) =>
+  Effect.gen(function* () {
+    const fs = yield* FileSystem.FileSystem
+    const file = `${yield* fs.makeTempDirectoryScoped()}/x.yaml`
+    yield* fs.writeFileString(file, text)
+    const result = yield* Effect.result(check(file, environment))
+    if (Result.isSuccess(result)) return "ok"
+    assert.instanceOf(result.failure, ConfigError)
+    return result.failure.message.replaceAll(file, "x.yaml")
+  }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+
+const stdin = "source: { type: stdin }"
+
+describe("Config", () => {
+  for (const file of shipped) {
+    it.effect(`config/${file} is right and can be drawn`, () =>
+      Effect.gen(function* () {
+        const { loaded, plans } = yield* check(`${folder}/${file}`)
+        assert.isAbove(plans.length, 0)
+        assert.match(Graph.mermaid(loaded.config), /^flowchart LR\n/)
+      }).pipe(Effect.provide(NodeServices.layer))
+    )
+  }
+
+  it.effect("says where, what was expected, what came, and what was meant", () =>
+    Effect.gen(function* () {
+      const cases: ReadonlyArray<readonly [string, string]> = [
+        [
+          "pipelines:\n  a:\n    source: { type: stdn }\n",
+          'x.yaml:3:21: pipelines.a.source.type: expected one of http, topic, stdin, file, generate, memory, found "stdn" (did you mean stdin?)'
+        ],
+        [
+          `pipelines:\n  a:\n    ${stdin}\n    concurency: 3\n`,
+          'x.yaml:4:5: pipelines.a.concurency: expected one of source, decode, key, order, unkeyed, concurrency, buffer, detect, dispatch, publish, retry, failures, deadLetters, batch, dedupe, found "concurency" (did you mean concurrency?)'
+        ],
+        [
+          `pipelines:\n  a:\n    ${stdin}\n    concurrency: many\n`,
+          'x.yaml:4:18: pipelines.a.concurrency: expected a whole number from 1 to 100000, found "many"'
+        ],
+        [
+          `pipelines:\n  a:\n    ${stdin}\n    concurrency: \${WORKERS}\n`,
+          "x.yaml:4:18: the environment variable WORKERS is not set and has no default (${WORKERS:-default})"
+        ],
+        [
+          `pipelines:\n  a:\n    ${stdin}\n    retry: { backoff: \${SECRET} }\n`,
+          "x.yaml:4:23: pipelines.a.retry.backoff: expected a duration such as 10 seconds, 200 millis or 5m, found ${SECRET}"
+        ],
+        [
+          `pipelines:\n  a:\n    ${stdin}\n    detect: [{ event: order.paid, when: {} }]\n    dispatch: [{ on: order.piad, type: http, url: http://localhost/ }]\n`,
+          'x.yaml:5:22: pipelines.a.dispatch.0.on: expected an event that is detected: order.paid, found "order.piad" (did you mean order.paid?)'
+        ],
+        [
+          `storage: { postgres: { url: x } }\npipelines:\n  a:\n    ${stdin}\n`,
+          'x.yaml:1:12: storage.postgres: expected storage.sqlite besides it: Postgres keeps schemas only, not topics, dead letters or dedupe ids, found "only postgres"'
+        ],
+        ["pipelines: {}\n", "x.yaml:1:1: pipelines: expected at least one pipeline, found a map"],
+        ["a: 1\na: 2\n", "x.yaml:2:1: Map keys must be unique"],
+        ["", "x.yaml:1:1: expected a map, found nothing"],
+        [
+          `pipelines:\n  a:\n    ${stdin}\n    key: customer\n`,
+          'x.yaml:4:10: pipelines.a.key: expected a path that starts at payload or envelope, found "customer"'
+        ]
+      ]
+      for (const [text, sentence] of cases) assert.strictEqual(yield* said(text, { SECRET: "hush" }), sentence)
+    })
+  )
+
+  it.effect("fills in variables anywhere, reads them as what the field wants, and drops what is empty", () =>
+    Effect.gen(function* () {
+      const text = `http: { port: \${PORT:-8080}, host: "\${HOST}", bodyMax: \${EMPTY:-} }
+pipelines:
+  a:
+    ${stdin}
+    concurrency: \${N}
+    dispatch: [{ type: http, url: "http://\${HOST}:\${PORT:-1}/x" }]
+    publish: [{ type: file, path: $\${literal} }]
+`
+      const file = parse("x.yaml", text, { HOST: "h", N: "7" })
+      assert.notInstanceOf(file, ConfigError)
+      if (file instanceof ConfigError) return
+      const config = Schema.decodeUnknownSync(Config.Config)(file.value)
+      assert.deepStrictEqual(config.http, { port: 8080, host: "h", bodyMax: 1024 * 1024 })
+      assert.strictEqual(config.pipelines.a?.concurrency, 7)
+      assert.strictEqual(config.pipelines.a?.dispatch[0]?.url, "http://h:1/x")
+      assert.strictEqual(config.pipelines.a?.publish[0]?.path, "${literal}")
+    })
+  )
+
+  it("suggests only what is near", () => {
+    assert.strictEqual(nearest("topc", ["topic", "http"]), "topic")
+    assert.isUndefined(nearest("banana", ["topic", "http"]))
+  })
+
+  it.live(
+    "never crashes on a broken config: 10,000 mutations of those we ship",
+    () =>
+      Effect.gen(function* () {
+        const texts = shipped.map((file) => readFileSync(`${folder}/${file}`, "utf8"))
+        const words = [
+          "type",
+          "source",
+          "http",
+          "{",
+          "}",
+          "[",
+          "]",
+          ":",
+          "- ",
+          "&a",
+          "*a",
+          "${",
+          "${X}",
+          "${X:-}",
+          "null",
+          "1e999",
+          "!!x",
+          "\t",
+          "'",
+          '"',
+          "\u0000",
+          "\ue000\ue100\ue002",
+          "__proto__",
+          "payload.",
+          "|",
+          "<<: *rules",
+          "-1",
+          "\n"
+        ]
+        let wrong = 0
+        for (let i = 0; i < 10_000; i++) {
+          let text = texts[yield* Random.nextIntBetween(0, texts.length - 1)]!
+          for (let k = yield* Random.nextIntBetween(0, 4); k >= 0; k--) {
+            const at = yield* Random.nextIntBetween(0, Math.max(0, text.length - 1))
+            const cut = yield* Random.nextIntBetween(0, 12)
+            const word = words[yield* Random.nextIntBetween(0, words.length - 1)]!
+            text = text.slice(0, at) + ((yield* Random.nextBoolean) ? word : "") + text.slice(at + cut)
+          }
+          const file = parse("x.yaml", text, {})
+          const decoded = file instanceof ConfigError ? file : Config.decode(file)
+          if (!(decoded instanceof ConfigError)) continue
+          wrong++
+          for (const line of decoded.message.split("\n")) assert.match(line, /^x\.yaml:\d+:\d+: ./, text)
+        }
+        assert.isAbove(wrong, 5_000)
+      }).pipe(Random.withSeed("configs")),
+    120_000
+  )
+
+  it("is documented: docs/catalog.md lists every component and its fields", () => {
+    const file = resolve(import.meta.dirname, "../../docs/catalog.md")
+    const wanted = catalog()
+    if (process.env.UPDATE_DOCS !== undefined) writeFileSync(file, wanted)
+    assert.strictEqual(
+      readFileSync(file, "utf8"),
+      wanted,
+      "run UPDATE_DOCS=1 npx vitest run test/layers/Config.test.ts"
+    )
+  })
+})
+
+const catalog = (): string => {
+  const kinds = {
+    Sources: Catalog.sources,
+    Codecs: Catalog.codecs,
+    Detectors: Catalog.detectors,
+    Dispatchers: Catalog.dispatchers,
+    Publishers: Catalog.publishers
+  }
+  const sections = Object.entries(kinds).map(([kind, components]) => {
+    const rows = components.map(({ options, summary, type }) => {
+      const { schema } = Schema.toJsonSchemaDocument(options as never)
+      const required = (schema.required as ReadonlyArray<string> | undefined) ?? []
+      const fields = Object.keys(options.fields).map((name) =>
+        required.includes(name) ? `**\`${name}\`**` : `\`${name}\``
+      )
+      return `| \`${type}\` | ${summary.replaceAll("|", "\\|")} | ${fields.join(", ")} |`
+    })
+    return `## ${kind}\n\n| \`type\` | | Fields |\n|---|---|---|\n${rows.join("\n")}\n`
+  })
+  return `# Catalog\n\nDerived from \`src/layers/Catalog.ts\`. Fields in bold are required.\n\n${sections.join("\n")}`
+}
