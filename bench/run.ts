@@ -2,13 +2,15 @@
 import * as Flat from "./flat.ts"
 import * as HeadOfLine from "./headOfLine.ts"
 import * as Hot from "./hot.ts"
+import * as Memory from "./memory.ts"
 import * as Sleep from "./sleep.ts"
 
 const benches: Readonly<Record<string, () => Promise<void>>> = {
   hot: Hot.run,
   sleep: Sleep.run,
   flat: Flat.run,
-  headOfLine: HeadOfLine.run
+  headOfLine: HeadOfLine.run,
+  memory: Memory.run
 }
 
 const asked = process.argv.slice(2)

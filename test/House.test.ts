@@ -8,7 +8,11 @@ const files = readdirSync(src, { recursive: true, encoding: "utf8" }).filter((fi
 const text = (file: string): string => readFileSync(resolve(src, file), "utf8")
 const code = (file: string): string => text(file).replaceAll(/\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*$/gm, "")
 const imports = (file: string): ReadonlyArray<string> =>
-  [...code(file).matchAll(/(?:from|import\()\s*"([^"]+)"|^import "([^"]+)"/gm)].map((match) => match[1] ?? match[2]!)
+  [
+    ...code(file).matchAll(
+      /^(?:import|export)\b[^"\n]*(?:\n[^"]*?)?from "([^"]+)"|^import "([^"]+)"|\bimport\("([^"]+)"\)/gm
+    )
+  ].map((match) => match[1] ?? match[2] ?? match[3]!)
 const own = (file: string): ReadonlyArray<string> =>
   imports(file)
     .filter((path) => path.startsWith("."))
@@ -79,6 +83,6 @@ describe("House", () => {
 
   it("keeps files short enough to be read in one go", () => {
     for (const file of files)
-      assert.isAtMost(text(file).split("\n").length, file === "streams/Road.ts" ? 700 : 350, file)
+      assert.isAtMost(text(file).split("\n").length, file === "streams/Road.ts" ? 600 : 350, file)
   })
 })

@@ -109,7 +109,7 @@ export const Config = Schema.Struct({
   /** Printed once all pipelines have started: what to try next. */
   hint: Schema.optionalKey(Schema.String),
   pipelines: Schema.Record(Schema.String, Pipeline)
-}).annotate({ identifier: "Sluice", title: "Sluice config" })
+}).annotate({ title: "Sluice config" })
 export type Config = typeof Config.Type
 
 /** A config with the file it came from, for what is found wrong later on. */

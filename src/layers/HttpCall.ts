@@ -69,10 +69,11 @@ const excerptMax = 200
 export const make: (options: Options) => Effect.Effect<HttpCall, OptionsError, Scope.Scope> = Effect.fnUntraced(
   function* (options: Options) {
     const { connections, larger = "fail", method = "POST", redirects = 0, responseMax = responseMaxDefault } = options
-    const problems = headerProblems(options.headers ?? {})
-    if (problems.length > 0) return yield* new OptionsError({ problems })
+    const url = URL.parse(options.url)
+    const problems = [...urlProblems(url, options.url), ...headerProblems(options.headers ?? {})]
+    if (url === null || problems.length > 0) return yield* new OptionsError({ problems })
+    const headers = { ...takeCredentials(url), ...lowerCase(options.headers ?? {}) }
     const timeoutMillis = Duration.toMillis(options.timeout ?? Duration.seconds(30))
-    const { headers, url } = addressOf(options.url, options.headers ?? {})
     const agent = yield* Effect.acquireRelease(
       Effect.sync(
         () =>
@@ -176,8 +177,10 @@ const excerpt = (body: Uint8Array): string => {
 const failureOf = (where: string, { responseMax, timeoutMillis }: Limits, broken: Broken): Failure => {
   switch (broken._tag) {
     case "Timeout": {
-      const reason = `${where} gave no answer within ${Duration.format(Duration.millis(timeoutMillis))}`
-      return { reason, presence: broken.sent ? "answered" : "unreachable", retryable: true }
+      const within = `within ${Duration.format(Duration.millis(timeoutMillis))}`
+      return broken.sent
+        ? { reason: `${where} gave no answer ${within}`, presence: "answered", retryable: true }
+        : { reason: `${where} could not be reached ${within}`, presence: "unreachable", retryable: true }
     }
     case "TooLarge": {
       const reason = `${where} answered ${named(broken.status, broken.statusText)} with more than ${responseMax} bytes`
@@ -187,11 +190,12 @@ const failureOf = (where: string, { responseMax, timeoutMillis }: Limits, broken
       const { error: cause, sent } = broken
       const said = cause.message === "" ? (cause.code ?? cause.name) : words(cause)
       // Undici did not even try: the request itself is wrong, by its headers most likely.
-      if (cause.code === "UND_ERR_INVALID_ARG") {
+      if (cause.code === "UND_ERR_INVALID_ARG" || cause.code === "UND_ERR_NOT_SUPPORTED") {
         return { reason: `${where} cannot be sent: ${said}`, presence: "answered", retryable: false, cause }
       }
-      if (!sent)
+      if (!sent) {
         return { reason: `${where} cannot be reached: ${said}`, presence: "unreachable", retryable: true, cause }
+      }
       if (!isProtocol(cause)) {
         return { reason: `${where} lost its connection: ${said}`, presence: "reset", retryable: true, cause }
       }
@@ -207,18 +211,23 @@ const isProtocol = ({ code, message, name }: Error & { readonly code?: string })
 // ---------------------------------------------------------------------------------------------------- options
 
 /** Credentials in a URL become a header, as browsers do it, and are never shown. */
-const addressOf = (text: string, given: Readonly<Record<string, string>>) => {
-  const url = new URL(text)
-  const headers: Record<string, string> = {}
-  if (url.username !== "" || url.password !== "") {
-    const pair = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`
-    headers.authorization = `Basic ${Buffer.from(pair).toString("base64")}`
-    url.username = ""
-    url.password = ""
-  }
-  for (const [name, value] of Object.entries(given)) headers[name.toLowerCase()] = value
-  return { headers, url }
+const takeCredentials = (url: URL): Readonly<Record<string, string>> => {
+  const { password, username } = url
+  if (username === "" && password === "") return {}
+  url.username = ""
+  url.password = ""
+  const pair = `${decoded(username)}:${decoded(password)}`
+  return { authorization: `Basic ${Buffer.from(pair).toString("base64")}` }
 }
+
+const decoded = (text: string): string =>
+  Result.getOrElse(
+    Result.try(() => decodeURIComponent(text)),
+    () => text
+  )
+
+const lowerCase = (headers: Readonly<Record<string, string>>): Readonly<Record<string, string>> =>
+  Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]))
 
 /** Without what may be secret: credentials and the query. */
 const shown = ({ origin, pathname }: URL): string => `${origin}${pathname}`
@@ -233,6 +242,11 @@ const ofTheConnection = [
   "transfer-encoding",
   "upgrade"
 ]
+
+const urlProblems = (url: URL | null, found: string): ReadonlyArray<Problem> =>
+  url?.protocol === "http:" || url?.protocol === "https:"
+    ? []
+    : [{ path: ["url"], expected: "a URL such as http://localhost:9000/path", found }]
 
 const headerProblems = (headers: Readonly<Record<string, string>>): ReadonlyArray<Problem> =>
   Object.entries(headers).flatMap(([name, value]): ReadonlyArray<Problem> => {

@@ -92,7 +92,11 @@ const registerOne = (one: Supervised, context: Context.Context<Scope.Scope>) => 
   gauge("sluice_paused", "1 while the source is held back", () => (one.handle?.gauges().waiting === true ? 1 : 0))
   histogram("sluice_leg_seconds", "One try of a leg", stats.leg)
   histogram("sluice_settle_seconds", "From the source's hand to the settlement", stats.latency)
-  return Effect.addFinalizer(() => Effect.sync(() => registrations.forEach(({ remove }) => remove())))
+  return Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      for (const { remove } of registrations) remove()
+    })
+  )
 }
 
 const boundsSeconds = durationBounds.map((millis) => millis / 1000)

@@ -58,12 +58,12 @@ const held = (topic: string, group: string): TopicError =>
     retryable: false
   })
 
-/** As many records as fit, and at least one. */
+/** Records until the bytes are reached, and at least one. */
 const within = (records: ReadonlyArray<TopicRecord>, bytes: number): ReadonlyArray<TopicRecord> => {
   let sum = 0
-  const end = records.findIndex((record, i) => {
+  const taken = records.findIndex((record) => {
     sum += record.value.length
-    return i > 0 && sum > bytes
+    return sum >= bytes
   })
-  return end === -1 ? records : records.slice(0, end)
+  return taken === -1 ? records : records.slice(0, taken + 1)
 }

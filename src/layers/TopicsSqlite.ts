@@ -56,7 +56,7 @@ export const make = Effect.fnUntraced(function* (options: Options = {}) {
   }
 
   /** The oldest records beyond age and size go, but none that a group has still to read. */
-  const tidy = Effect.fnUntraced(function* (name: string, topic: TopicRow, now: number) {
+  const tidy = Effect.fnUntraced(function* (name: string, topic: TopicRow, now: number, size: number) {
     const slowest = yield* sql<{ name: string; watermark: number }>`
       SELECT name, watermark FROM topic_groups WHERE topic = ${topic.id} ORDER BY watermark LIMIT 1`
     const to = Math.min(slowest[0]?.watermark ?? topic.next, topic.first + dropMax)
@@ -65,7 +65,7 @@ export const make = Effect.fnUntraced(function* (options: Options = {}) {
       WHERE topic = ${topic.id} AND record >= ${topic.first} AND record < ${to} ORDER BY record`
     let { bytes, first } = topic
     for (const record of old) {
-      if (record.at > now - retentionMillis && bytes <= retentionBytes) break
+      if (record.at > now - retentionMillis && bytes + size <= retentionBytes) break
       bytes -= record.bytes
       first = record.record + 1
     }
@@ -75,7 +75,8 @@ export const make = Effect.fnUntraced(function* (options: Options = {}) {
       // More may be due; a full round means there is.
       if (first - topic.first === dropMax) appended.set(name, tidyEvery)
     }
-    return { bytes, slowest: slowest[0]?.name }
+    const behind = slowest[0] !== undefined && slowest[0].watermark < topic.next ? slowest[0].name : undefined
+    return { bytes, slowest: behind }
   })
 
   const append = Effect.fnUntraced(function* (name: string, records: Array.NonEmptyReadonlyArray<NewRecord>) {
@@ -86,9 +87,9 @@ export const make = Effect.fnUntraced(function* (options: Options = {}) {
     let { bytes } = topic
     if (since >= tidyEvery || bytes + size > retentionBytes) {
       appended.set(name, 0)
-      const tidied = yield* tidy(name, topic, now)
+      const tidied = yield* tidy(name, topic, now, size)
       bytes = tidied.bytes
-      if (bytes + size > retentionBytes && tidied.slowest !== undefined && topic.next > 0) {
+      if (bytes + size > retentionBytes && tidied.slowest !== undefined) {
         return yield* full(name, tidied.slowest, retentionBytes)
       }
     } else appended.set(name, since)

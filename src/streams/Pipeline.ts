@@ -184,7 +184,7 @@ const replay = (
 ): Effect.Effect<ReadonlyArray<Replayed>> =>
   Effect.forEach(letters, (letter) => Effect.map(Deferred.make<Replayed>(), (done) => ({ letter, done }))).pipe(
     Effect.tap((all) => road.intake.take(all.map(({ done, letter }) => deliveryOf(letter, deadLetters, done)))),
-    Effect.flatMap(Effect.forEach(({ done }) => Deferred.await(done)))
+    Effect.flatMap((all) => Effect.forEach(all, ({ done }) => Deferred.await(done)))
   )
 
 const deliveryOf = (

@@ -19,9 +19,15 @@ export interface Options {
   readonly bodyMax?: number | undefined
 }
 
-/** Units: requests that may wait for the pipeline to take them. */
+/** Units: requests that may wait for a pipeline that takes none. */
 const waitingMax = 64
-/** Units: bytes. What one array holds; the number is bounded by `waitingMax`. */
+/** Units: requests; milliseconds. A burst may wait for as long as a pipeline needs to take it all. */
+const burstMax = 1024
+const burstMillis = 20
+/** Units: bytes of all that waits. */
+const waitingBytesMax = 64 * 1024 * 1024
+/** Units: requests; bytes. What one array holds. */
+const arrayMax = 256
 const arrayBytesMax = 1024 * 1024
 /** Credentials of the sender: they must not land in dead letters. */
 const secretHeaders: ReadonlySet<string> = new Set(["authorization", "cookie", "proxy-authorization"])
@@ -48,6 +54,7 @@ export const make: (options: Options) => Effect.Effect<Source, HttpHostError, Ht
         // What was handed out is answered until the pipeline's scope closes, long after its intake has stopped.
         yield* Effect.addFinalizer(() => Effect.sync(() => opened.answerAll()))
         yield* Effect.forkScoped(opened.expire)
+        yield* Effect.forkScoped(opened.trim)
         return Stream.fromPull(Effect.succeed(opened.pull)).pipe(
           Stream.onStart(
             Effect.sync(() => {
@@ -93,6 +100,8 @@ class Intake {
   private readonly unanswered = new Set<Asked>()
   private readonly some = Latch.makeUnsafe(false)
   private readonly busy = Latch.makeUnsafe(false)
+  private readonly over = Latch.makeUnsafe(false)
+  private waitingBytes = 0
   private closed = false
   private readonly source: string
   private readonly answerMillis: number
@@ -106,13 +115,15 @@ class Intake {
 
   ask(request: HttpRequest): Ready<HttpResponse> {
     if (this.closed) return unavailable("the pipeline is stopping")
-    if (this.waiting.length >= waitingMax) return unavailable("the pipeline takes no more just now")
+    if (this.waiting.length >= burstMax || this.waitingBytes + request.body.length > waitingBytesMax) return full
     return Effect.callback<HttpResponse>((resume) => {
       const envelope = envelopeOf(request, this.source, this.clock.currentTimeMillisUnsafe())
       const asked = new Asked(envelope, this.unanswered, (response) => resume(Effect.succeed(response)))
       this.waiting.push(asked)
+      this.waitingBytes += request.body.length
       this.some.openUnsafe()
       this.busy.openUnsafe()
+      if (this.waiting.length > waitingMax) this.over.openUnsafe()
       return Effect.sync(() => {
         this.drop(asked)
         asked.forget()
@@ -131,12 +142,30 @@ class Intake {
 
   private take(): Taken {
     let count = 1
-    for (let bytes = this.waiting[0]!.envelope.payload.length; count < this.waiting.length; count++) {
-      bytes += this.waiting[count]!.envelope.payload.length
+    for (let bytes = sizeOf(this.waiting[0]!); count < Math.min(this.waiting.length, arrayMax); count++) {
+      bytes += sizeOf(this.waiting[count]!)
       if (bytes > arrayBytesMax) break
     }
-    return this.waiting.splice(0, count) as [Asked, ...Array<Asked>]
+    return this.remove(0, count) as [Asked, ...Array<Asked>]
   }
+
+  private remove(from: number, count: number): Array<Asked> {
+    const removed = this.waiting.splice(from, count)
+    for (const asked of removed) this.waitingBytes -= sizeOf(asked)
+    return removed
+  }
+
+  /** A pipeline that has not taken a burst after a while is full: what came last is told to come again. */
+  readonly trim: Effect.Effect<never> = Effect.suspend(() => this.over.await).pipe(
+    Effect.andThen(Effect.sleep(burstMillis)),
+    Effect.andThen(
+      Effect.sync(() => {
+        this.over.closeUnsafe()
+        for (const asked of this.remove(waitingMax, burstMax)) asked.answer(full)
+      })
+    ),
+    Effect.forever
+  )
 
   /** Answers those whose time is up, one sleep for all of them: they have waited in the order of arrival. */
   readonly expire: Effect.Effect<never> = Effect.suspend(() => {
@@ -154,7 +183,7 @@ class Intake {
   /** Stops intake: whoever still waits to be taken is told to come again. */
   close(): void {
     this.closed = true
-    for (const asked of this.waiting.splice(0)) asked.answer(unavailable("the pipeline is stopping"))
+    for (const asked of this.remove(0, burstMax)) asked.answer(unavailable("the pipeline is stopping"))
     this.some.openUnsafe()
   }
 
@@ -166,7 +195,7 @@ class Intake {
   /** Its client has gone or was told to come again: what nobody has taken yet need not be done. */
   private drop(asked: Asked): void {
     const at = this.waiting.indexOf(asked)
-    if (at >= 0) this.waiting.splice(at, 1)
+    if (at >= 0) this.remove(at, 1)
   }
 }
 
@@ -199,6 +228,16 @@ class Asked implements Delivery {
   }
 }
 
+const json = { "content-type": "application/json" }
+
+const unavailable = (error: string): HttpResponse => ({
+  status: 503,
+  headers: { ...json, "retry-after": "1" },
+  body: JSON.stringify({ error })
+})
+
+const full = unavailable("the pipeline takes no more just now")
+
 const answerOf = (settlement: Settlement, id: string): HttpResponse => {
   switch (settlement._tag) {
     case "Acked":
@@ -212,13 +251,7 @@ const answerOf = (settlement: Settlement, id: string): HttpResponse => {
   }
 }
 
-const unavailable = (error: string): HttpResponse => ({
-  status: 503,
-  headers: { ...json, "retry-after": "1" },
-  body: JSON.stringify({ error })
-})
-
-const json = { "content-type": "application/json" }
+const sizeOf = ({ envelope }: Asked): number => envelope.payload.length
 
 const envelopeOf = ({ body, headers }: HttpRequest, source: string, receivedAt: number): Envelope => ({
   id: idOf(headers),

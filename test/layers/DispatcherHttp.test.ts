@@ -99,6 +99,9 @@ describe("DispatcherHttp", () => {
       const { dispatch, port, seen } = yield* calling(answering(200), { headers })
       yield* dispatch("a;b")
       assert.strictEqual(seen[0]!.headers["content-type"], "text/csv")
+      const odd = yield* DispatcherHttp.make({ url: `http://%zz:x@127.0.0.1:${port}/x` })
+      yield* later(odd.dispatch(detection({})))
+      assert.strictEqual(seen.pop()!.headers.authorization, `Basic ${btoa("%zz:x")}`)
       const withUser = yield* DispatcherHttp.make({ url: `http://us%40er:pass@127.0.0.1:${port}/x` })
       yield* later(withUser.dispatch(detection({})))
       assert.strictEqual(seen[1]!.headers.authorization, `Basic ${btoa("us@er:pass")}`)
@@ -445,6 +448,8 @@ describe("DispatcherHttp", () => {
         ]
       )
       assert.notInclude(JSON.stringify(problems), "secret")
+      const url = yield* Effect.flip(DispatcherHttp.make({ url: "no url" }))
+      assert.deepStrictEqual(url.problems[0]!.path, ["url"])
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
   )
 })

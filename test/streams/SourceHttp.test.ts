@@ -177,7 +177,7 @@ describe("SourceHttp", () => {
     return { ...running, first, ids, release, second }
   })
 
-  it.live("answers 503 at once when the pipeline and the queue before it are full", () =>
+  it.live("answers 503 when the pipeline and the queue before it are full", () =>
     Effect.gen(function* () {
       const { first, release, second, url } = yield* full()
       let refusals = 0
@@ -199,6 +199,14 @@ describe("SourceHttp", () => {
       assert.strictEqual(answers.filter((status) => status === 202).length, 64)
       assert.strictEqual(answers.filter((status) => status === 503).length, 10)
       assert.deepStrictEqual(statuses([yield* Fiber.join(first), yield* Fiber.join(second)]), [202, 202])
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.live("takes a burst that is larger than the queue, when the pipeline is free", () =>
+    Effect.gen(function* () {
+      const { url } = yield* started(() => accepted(null))
+      const answers = yield* Effect.forEach(Array.from({ length: 400 }), () => send(url), { concurrency: 400 })
+      assert.deepStrictEqual([...new Set(statuses(answers))], [202])
     }).pipe(Effect.provide(layer))
   )
 
