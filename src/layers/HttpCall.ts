@@ -19,7 +19,7 @@ export interface Options {
   readonly method?: string | undefined
   readonly headers?: Readonly<Record<string, string>> | undefined
   /** For the whole call; 30 seconds by default. */
-  readonly timeout?: Duration.Duration | undefined
+  readonly timeout?: Duration.Input | undefined
   /** Besides 408, 425 and 429, which always are; `["5xx"]` by default. */
   readonly retryOn?: ReadonlyArray<Statuses> | undefined
   /** How many are followed; none by default. */
@@ -63,6 +63,8 @@ export const responseMaxDefault = 1024 * 1024
 /** Units: milliseconds. How long making a connection, and a probe, may take. */
 const connectMillis = 10_000
 const probeMillis = 5_000
+/** Units: milliseconds. A longer timer would fire at once. */
+const timerMax = 2 ** 31 - 1
 /** Units: characters of an answer in a reason. */
 const excerptMax = 200
 
@@ -73,7 +75,8 @@ export const make: (options: Options) => Effect.Effect<HttpCall, OptionsError, S
     const problems = [...urlProblems(url, options.url), ...headerProblems(options.headers ?? {})]
     if (url === null || problems.length > 0) return yield* new OptionsError({ problems })
     const headers = { ...takeCredentials(url), ...lowerCase(options.headers ?? {}) }
-    const timeoutMillis = Duration.toMillis(options.timeout ?? Duration.seconds(30))
+    const timeout = Duration.toMillis(Duration.fromInputUnsafe(options.timeout ?? "30 seconds"))
+    const timeoutMillis = Math.min(timeout, timerMax)
     const agent = yield* Effect.acquireRelease(
       Effect.sync(
         () =>

@@ -23,7 +23,7 @@ export interface Options {
 const waitingMax = 64
 /** Units: requests; milliseconds. A burst may wait for as long as a pipeline needs to take it all. */
 const burstMax = 1024
-const burstMillis = 20
+const burstMillis = 50
 /** Units: bytes of all that waits. */
 const waitingBytesMax = 64 * 1024 * 1024
 /** Units: requests; bytes. What one array holds. */
@@ -115,7 +115,8 @@ class Intake {
 
   ask(request: HttpRequest): Ready<HttpResponse> {
     if (this.closed) return unavailable("the pipeline is stopping")
-    if (this.waiting.length >= burstMax || this.waitingBytes + request.body.length > waitingBytesMax) return full
+    const bytes = this.waitingBytes + request.body.length
+    if (this.waiting.length >= burstMax || (this.waiting.length > 0 && bytes > waitingBytesMax)) return full
     return Effect.callback<HttpResponse>((resume) => {
       const envelope = envelopeOf(request, this.source, this.clock.currentTimeMillisUnsafe())
       const asked = new Asked(envelope, this.unanswered, (response) => resume(Effect.succeed(response)))
@@ -155,13 +156,16 @@ class Intake {
     return removed
   }
 
-  /** A pipeline that has not taken a burst after a while is full: what came last is told to come again. */
+  /** A pipeline that has not taken a burst after a while is full: who came late to it is told to come again. */
   readonly trim: Effect.Effect<never> = Effect.suspend(() => this.over.await).pipe(
     Effect.andThen(Effect.sleep(burstMillis)),
     Effect.andThen(
       Effect.sync(() => {
-        this.over.closeUnsafe()
-        for (const asked of this.remove(waitingMax, burstMax)) asked.answer(full)
+        const due = this.clock.currentTimeMillisUnsafe() - burstMillis
+        const late = this.waiting.findIndex(({ envelope }, i) => i >= waitingMax && envelope.receivedAt > due)
+        const refused = (late < 0 ? this.waiting.length : late) - waitingMax
+        for (const asked of this.remove(waitingMax, Math.max(refused, 0))) asked.answer(full)
+        if (this.waiting.length <= waitingMax) this.over.closeUnsafe()
       })
     ),
     Effect.forever

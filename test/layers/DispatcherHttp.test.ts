@@ -2,7 +2,7 @@
 import type { RequestListener } from "node:http"
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Duration, Effect, Fiber, Result, Schema } from "effect"
+import { Deferred, Effect, Fiber, Result, Schema } from "effect"
 import * as CodecJson from "../../src/layers/CodecJson.ts"
 import * as DeadLettersMemory from "../../src/layers/DeadLettersMemory.ts"
 import * as DispatcherHttp from "../../src/layers/DispatcherHttp.ts"
@@ -260,7 +260,7 @@ describe("DispatcherHttp", () => {
         () => {},
         (_, outgoing) => void outgoing.writeHead(200).write("and then nothing")
       ] satisfies ReadonlyArray<RequestListener>) {
-        const { dispatch, url } = yield* calling(listener, { timeout: Duration.millis(30) })
+        const { dispatch, url } = yield* calling(listener, { timeout: "30 millis" })
         const error = yield* Effect.flip(dispatch())
         assert.deepStrictEqual(fields(error), {
           presence: "answered",
@@ -418,7 +418,7 @@ describe("DispatcherHttp", () => {
 
   it.live("keeps its connections, and makes no more of them than it may", () =>
     Effect.gen(function* () {
-      const { connections, dispatch } = yield* calling(answering(200, "ok"), { connections: 4 })
+      const { connections, dispatch } = yield* calling(answering(200, "ok"), { connections: 4, timeout: "365 days" })
       yield* Effect.forEach(Array.from({ length: 200 }), () => dispatch(), { concurrency: 4 })
       assert.isAtMost(connections(), 5)
     })
