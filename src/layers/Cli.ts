@@ -76,9 +76,7 @@ const schema = Command.make(
   "schema",
   { json },
   Effect.fnUntraced(function* () {
-    const { definitions, schema } = Schema.toJsonSchemaDocument(Config.Config)
-    const document = { $schema: "https://json-schema.org/draft/2020-12/schema", ...schema, $defs: definitions }
-    yield* Console.log(JSON.stringify(document, null, 2))
+    yield* Console.log(JSON.stringify(Config.jsonSchema(), null, 2))
   })
 ).pipe(Command.withDescription("Print the JSON Schema of the config, for editors"))
 

@@ -112,6 +112,12 @@ export const Config = Schema.Struct({
 }).annotate({ title: "Sluice config" })
 export type Config = typeof Config.Type
 
+/** The schema as editors read it. */
+export const jsonSchema = () => {
+  const { definitions, schema } = Schema.toJsonSchemaDocument(Config, { onExcessProperty: "error" })
+  return { $schema: "https://json-schema.org/draft/2020-12/schema", ...schema, $defs: definitions }
+}
+
 /** A config with the file it came from, for what is found wrong later on. */
 export interface Loaded {
   readonly config: Config

@@ -18,8 +18,15 @@ export interface Options extends Omit<HttpCall.Options, "larger" | "connections"
 
 export const make: (options: Options) => Effect.Effect<Dispatcher, Component.OptionsError, Scope.Scope> =
   Effect.fnUntraced(function* (options: Options) {
-    const body = options.body === undefined ? undefined : yield* pathOf(options.body)
-    const http = yield* HttpCall.make({ ...options, connections: options.connections ?? 64 })
+    const path = pathOf(options.body)
+    const called = yield* Effect.result(HttpCall.make({ ...options, connections: options.connections ?? 64 }))
+    if (Result.isFailure(path) || Result.isFailure(called)) {
+      const both: ReadonlyArray<Result.Result<unknown, Component.OptionsError>> = [path, called]
+      const problems = both.flatMap((result) => (Result.isFailure(result) ? result.failure.problems : []))
+      return yield* new Component.OptionsError({ problems })
+    }
+    const body = path.success
+    const http = called.success
     const bodiless = body === undefined && ["GET", "HEAD", "DELETE"].includes(options.method ?? "POST")
     const call = (content: Content | undefined) =>
       Effect.mapError(http.call(content?.body, content?.headers), (failure) => new DispatchError(failure))
@@ -82,11 +89,12 @@ const json = { "content-type": "application/json" }
 
 const payload: Pick<Path.Path, "read" | "text"> = { text: "payload", read: ({ event }) => event.payload }
 
-const pathOf = (text: string): Effect.Effect<Path.Path, Component.OptionsError> => {
-  const compiled = Path.compile(text, ["payload", "envelope", "event"])
-  if (Result.isSuccess(compiled)) return Effect.succeed(compiled.success)
-  const problem = { path: ["body"], expected: compiled.failure, found: text }
-  return Effect.fail(new Component.OptionsError({ problems: [problem] }))
+const pathOf = (text: string | undefined): Result.Result<Path.Path | undefined, Component.OptionsError> => {
+  if (text === undefined) return Result.succeed(undefined)
+  return Result.mapError(
+    Path.compile(text, ["payload", "envelope", "event"]),
+    (expected) => new Component.OptionsError({ problems: [{ path: ["body"], expected, found: text }] })
+  )
 }
 
 const valueAt = (path: Pick<Path.Path, "read" | "text">, detection: Detection): unknown => {

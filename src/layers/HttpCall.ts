@@ -93,17 +93,17 @@ export const make: (options: Options) => Effect.Effect<HttpCall, OptionsError, S
       (agent) => Effect.promise(() => agent.destroy())
     )
     const limits: Limits = { timeoutMillis, redirects, responseMax, larger }
-    const judge = judgeOf(options.retryOn ?? ["5xx"], redirects)
+    const retried = retriedOf(options.retryOn ?? ["5xx"])
     const where = `${method} ${shown(url)}`
     const probed = { ...limits, timeoutMillis: Math.min(timeoutMillis, probeMillis), redirects: 0 }
     return {
       call: (body, extra) =>
         send(agent, { method, url, headers: { ...extra, ...headers }, body }, limits).pipe(
-          Effect.mapError((broken) => failureOf(where, limits, broken)),
-          Effect.flatMap((answer) => judge(where, answer))
+          Effect.mapError((broken) => failureOf(where, limits, retried, broken)),
+          Effect.flatMap((answer) => judge(where, redirects, retried, answer))
         ),
       probe: send(agent, { method: "HEAD", url, headers, body: undefined }, probed).pipe(
-        Effect.mapError((broken) => failureOf(`HEAD ${shown(url)}`, probed, broken)),
+        Effect.mapError((broken) => failureOf(`HEAD ${shown(url)}`, probed, retried, broken)),
         Effect.flatMap((answer) => (isBusy(answer.status) ? failed(`HEAD ${shown(url)}`, answer) : Effect.void))
       )
     }
@@ -117,17 +117,20 @@ const originsMax = 64
 
 const isBusy = (status: number): boolean => status === 429 || status === 503
 
-const judgeOf = (retryOn: ReadonlyArray<Statuses>, redirects: number) => {
+type Retried = (status: number) => boolean
+
+const retriedOf = (retryOn: ReadonlyArray<Statuses>): Retried => {
   const retried = new Set<Statuses>([408, 425, 429, ...retryOn])
-  return (where: string, answer: Answer): Effect.Effect<Reply, Failure> => {
-    const { body, headers, status } = answer
-    if (status < 300) return Effect.succeed({ kind: "accepted", payload: body, status, headers })
-    const kind = status >= 500 ? "5xx" : status >= 400 ? "4xx" : status
-    if (retried.has(status) || retried.has(kind)) return failed(where, answer)
-    const reason = status < 400 ? redirectSentence(where, answer, redirects) : sentence(where, answer)
-    if (status >= 500) return Effect.fail({ reason, presence: "answered", retryable: false })
-    return Effect.succeed({ kind: "refused", payload: body, status, headers, reason })
-  }
+  return (status) => retried.has(status) || retried.has(status < 400 ? status : status < 500 ? "4xx" : "5xx")
+}
+
+const judge = (where: string, redirects: number, retried: Retried, answer: Answer): Effect.Effect<Reply, Failure> => {
+  const { body, headers, status } = answer
+  if (status < 300) return Effect.succeed({ kind: "accepted", payload: body, status, headers })
+  if (retried(status)) return failed(where, answer)
+  const reason = status < 400 ? redirectSentence(where, answer, redirects) : sentence(where, answer)
+  if (status >= 500) return Effect.fail({ reason, presence: "answered", retryable: false })
+  return Effect.succeed({ kind: "refused", payload: body, status, headers, reason })
 }
 
 /** An answer that asks to come again. */
@@ -177,7 +180,12 @@ const excerpt = (body: Uint8Array): string => {
 
 // ---------------------------------------------------------------------------------------------------- failures
 
-const failureOf = (where: string, { responseMax, timeoutMillis }: Limits, broken: Broken): Failure => {
+const failureOf = (
+  where: string,
+  { responseMax, timeoutMillis }: Limits,
+  retried: Retried,
+  broken: Broken
+): Failure => {
   switch (broken._tag) {
     case "Timeout": {
       const within = `within ${Duration.format(Duration.millis(timeoutMillis))}`
@@ -186,8 +194,9 @@ const failureOf = (where: string, { responseMax, timeoutMillis }: Limits, broken
         : { reason: `${where} could not be reached ${within}`, presence: "unreachable", retryable: true }
     }
     case "TooLarge": {
-      const reason = `${where} answered ${named(broken.status, broken.statusText)} with more than ${responseMax} bytes`
-      return { reason, presence: "answered", retryable: false }
+      const { status, statusText } = broken
+      const reason = `${where} answered ${named(status, statusText)} with more than ${responseMax} bytes`
+      return { reason, presence: isBusy(status) ? "busy" : "answered", retryable: retried(status) }
     }
     case "Failed": {
       const { error: cause, sent } = broken

@@ -170,6 +170,13 @@ pipelines:
     120_000
   )
 
+  it("has its schema for editors beside the configs we ship", () => {
+    const file = `${folder}/sluice.schema.json`
+    const wanted = `${JSON.stringify(Config.jsonSchema(), null, 2)}\n`
+    if (process.env.UPDATE_DOCS !== undefined) writeFileSync(file, wanted)
+    assert.strictEqual(readFileSync(file, "utf8"), wanted, "run UPDATE_DOCS=1 npx vitest run test/layers/Config.test.ts")
+  })
+
   it("is documented: docs/catalog.md lists every component and its fields", () => {
     const file = resolve(import.meta.dirname, "../../docs/catalog.md")
     const wanted = catalog()

@@ -310,6 +310,9 @@ describe("DispatcherHttp", () => {
           assert.strictEqual(result.failure.reason, `POST ${url}/path answered 200 OK with more than 10 bytes`)
         }
       }
+      const busy = yield* calling(answering(503, "x".repeat(11)), { responseMax: 10 })
+      const error = yield* Effect.flip(busy.dispatch())
+      assert.deepStrictEqual([error.presence, error.retryable], ["busy", true])
     })
   )
 
@@ -448,8 +451,11 @@ describe("DispatcherHttp", () => {
         ]
       )
       assert.notInclude(JSON.stringify(problems), "secret")
-      const url = yield* Effect.flip(DispatcherHttp.make({ url: "no url" }))
-      assert.deepStrictEqual(url.problems[0]!.path, ["url"])
+      const both = yield* Effect.flip(DispatcherHttp.make({ url: "no url", body: "order" }))
+      assert.deepStrictEqual(
+        both.problems.map(({ path }) => path),
+        [["body"], ["url"]]
+      )
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
   )
 })

@@ -1,0 +1,331 @@
+/** More of the road: what waits in decoding and detection, dedupe, halts, and drains at random moments. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Layer, Random } from "effect"
+import { TestClock } from "effect/testing"
+import * as CodecJson from "../../src/layers/CodecJson.ts"
+import * as DeadLettersMemory from "../../src/layers/DeadLettersMemory.ts"
+import * as DedupeMemory from "../../src/layers/DedupeMemory.ts"
+import * as PublisherMemory from "../../src/layers/PublisherMemory.ts"
+import { DecodeError } from "../../src/services/Codec.ts"
+import { DeadLetters, DeadLettersError } from "../../src/services/DeadLetters.ts"
+import { DetectError } from "../../src/services/Detector.ts"
+import { accepted } from "../../src/services/Reply.ts"
+import * as Define from "../../src/streams/Define.ts"
+import * as Pipeline from "../../src/streams/Pipeline.ts"
+import { KeyError } from "../../src/streams/Plan.ts"
+import * as SourceMemory from "../../src/streams/SourceMemory.ts"
+
+const decode = CodecJson.make()
+const numbered = (count: number, keys: number): Array<SourceMemory.Message> =>
+  Array.from({ length: count }, (_, i) => ({ id: `${i}`, key: `k${i % keys}`, payload: { n: i } }))
+const tags = (source: SourceMemory.MemorySource) =>
+  source.settled.map(({ envelope, settlement }) => [envelope.id, settlement._tag])
+const finish = Effect.fnUntraced(function* <E>(fiber: Fiber.Fiber<void, E>) {
+  for (let i = 0; i < 1000 && fiber.pollUnsafe() === undefined; i++) yield* TestClock.adjust("100 millis")
+  yield* Fiber.join(fiber)
+})
+
+describe("Road", () => {
+  it.effect("keeps the order of arrival through a codec and a detector that wait", () =>
+    Effect.gen(function* () {
+      const random = yield* Random.Random
+      const wait = Effect.suspend(() => Effect.sleep(Math.floor(random.nextDoubleUnsafe() * 20)))
+      const seen: Array<number> = []
+      const source = SourceMemory.fromIterable(numbered(300, 7))
+      const fiber = yield* Define.run(
+        Define.define({
+          name: "waits",
+          source,
+          decode: {
+            name: "slow",
+            decode: (envelope) => {
+              const event = decode.decode(envelope)
+              return envelope.id.endsWith("3") ? Effect.andThen(wait, Effect.succeed(event as never)) : event
+            }
+          },
+          detect: (event) => (Number(event.envelope.id) % 2 === 0 ? Effect.as(wait, ["x"]) : ["x"]),
+          dispatch: [
+            {
+              run: ({ event }) => {
+                seen.push((event.payload as { n: number }).n)
+                return accepted(null)
+              }
+            }
+          ]
+        })
+      ).pipe(Effect.forkChild)
+      yield* finish(fiber)
+      assert.strictEqual(seen.length, 300)
+      for (let key = 0; key < 7; key++) {
+        const own = seen.filter((n) => n % 7 === key)
+        assert.deepStrictEqual(
+          own,
+          own.toSorted((a, b) => a - b)
+        )
+      }
+    }).pipe(Random.withSeed("waits"), Effect.provide(DeadLettersMemory.layer))
+  )
+
+  for (let seed = 0; seed < 20; seed++) {
+    it.effect(`drained at a random moment and started again, loses nothing and keeps order (seed ${seed})`, () =>
+      Effect.gen(function* () {
+        const random = yield* Random.Random
+        let rest = numbered(2000, 40)
+        const seen: Array<number> = []
+        const published = PublisherMemory.make({ before: () => Effect.sleep(3) })
+        for (let round = 0; rest.length > 0; round++) {
+          const source = SourceMemory.fromIterable(rest)
+          yield* Effect.gen(function* () {
+            const handle = yield* Pipeline.start(
+              Define.define({
+                name: "drains",
+                source,
+                decode,
+                concurrency: 16,
+                dispatch: [
+                  {
+                    run: ({ event }) =>
+                      Effect.sleep(Math.floor(random.nextDoubleUnsafe() * 30)).pipe(
+                        Effect.map(() => {
+                          seen.push((event.payload as { n: number }).n)
+                          return accepted(event.payload)
+                        })
+                      )
+                  }
+                ],
+                publish: [{ to: published }]
+              })
+            )
+            const ended = yield* Effect.forkChild(handle.await)
+            yield* TestClock.adjust(round > 3 ? "1 hour" : Math.floor(random.nextDoubleUnsafe() * 800))
+            const drained = yield* Effect.forkChild(handle.drain(1000))
+            yield* TestClock.adjust("10 seconds")
+            yield* Fiber.join(drained)
+            yield* Fiber.join(ended)
+          }).pipe(Effect.scoped)
+          assert.isAtMost(source.settled.length, rest.length)
+          const acked = new Set(source.settled.filter((_) => _.settlement._tag === "Acked").map((_) => _.envelope.id))
+          rest = rest.filter(({ id }) => !acked.has(id!))
+        }
+        // A stop in mid-work may run a message again, never out of order for the first time.
+        const firsts = [...new Set(seen)]
+        assert.strictEqual(firsts.length, 2000)
+        for (let key = 0; key < 40; key++) {
+          const own = firsts.filter((n) => n % 40 === key)
+          assert.deepStrictEqual(
+            own,
+            own.toSorted((a, b) => a - b)
+          )
+        }
+        assert.strictEqual(new Set(published.published.map(({ id }) => id)).size, 2000)
+      }).pipe(Random.withSeed(`drain ${seed}`), Effect.provide(DeadLettersMemory.layer))
+    )
+  }
+
+  it.effect("runs a second copy of an id never, and a copy that comes early after the first gave up", () =>
+    Effect.gen(function* () {
+      let runs = 0
+      const messages = ["a", "b", "a", "a", "b"].map((id) => ({ id, payload: { id } }))
+      const source = SourceMemory.fromIterable(messages)
+      const fiber = yield* Define.run(
+        Define.define({
+          name: "dedupe",
+          source,
+          decode,
+          dedupe: {},
+          dispatch: [
+            {
+              run: () => {
+                runs++
+                return Effect.as(Effect.sleep("1 second"), accepted(null))
+              }
+            }
+          ]
+        })
+      ).pipe(Effect.forkChild)
+      yield* finish(fiber)
+      assert.strictEqual(runs, 2)
+      assert.deepStrictEqual(
+        source.settled.map((_) => _.settlement._tag),
+        Array.from({ length: 5 }, () => "Acked")
+      )
+    }).pipe(Effect.provide(Layer.merge(DeadLettersMemory.layer, DedupeMemory.layer())))
+  )
+
+  it.effect("buries, drops or halts by policy what cannot be decoded or has no key", () =>
+    Effect.gen(function* () {
+      const broken = () =>
+        SourceMemory.fromIterable([
+          { id: "1", payload: "no" },
+          { id: "2", payload: { n: 1 } }
+        ])
+      const plan = (source: SourceMemory.MemorySource, over: Partial<Parameters<typeof Define.define>[0]>) =>
+        Define.define({ name: "policies", source, decode, ...over } as Parameters<typeof Define.define>[0])
+      for (const [policy, wanted] of [
+        [
+          "bury",
+          [
+            ["1", "Buried"],
+            ["2", "Acked"]
+          ]
+        ],
+        [
+          "drop",
+          [
+            ["1", "Acked"],
+            ["2", "Acked"]
+          ]
+        ]
+      ] as const) {
+        const source = broken()
+        yield* Define.run(plan(source, { onDecodeError: policy }))
+        assert.deepStrictEqual<unknown>(tags(source), wanted)
+      }
+      const halted = broken()
+      const error = yield* Effect.flip(Define.run(plan(halted, { onDecodeError: "halt" })))
+      assert.strictEqual(error.kind, "halted")
+      assert.match(error.message, /policies: not JSON/)
+      assert.deepStrictEqual(tags(halted)[0], ["1", "Nacked"])
+      const keyless = broken()
+      yield* Define.run(plan(keyless, { onDecodeError: "drop", key: () => new KeyError({ reason: "no key" }) }))
+      assert.deepStrictEqual(tags(keyless), [
+        ["1", "Acked"],
+        ["2", "Buried"]
+      ])
+      const answering = SourceMemory.fromIterable([{ id: "1", payload: "no" }], { answers: true })
+      yield* Define.run(plan(answering, {}))
+      assert.deepStrictEqual(tags(answering), [["1", "Refused"]])
+    }).pipe(Effect.provide(DeadLettersMemory.layer))
+  )
+
+  it.effect("counts a broken detector as not matched, and buries only when nothing else matched", () =>
+    Effect.gen(function* () {
+      const source = SourceMemory.fromIterable([
+        { id: "1", payload: 1 },
+        { id: "2", payload: 2 }
+      ])
+      const done: Array<string> = []
+      yield* Define.run(
+        Define.define({
+          name: "detectors",
+          source,
+          decode,
+          detect: [
+            {
+              name: "broken",
+              events: undefined,
+              detect: () => Effect.fail(new DetectError({ detector: "broken", reason: "oh" }))
+            },
+            {
+              name: "throws",
+              events: undefined,
+              detect: () => {
+                throw new Error("ouch")
+              }
+            },
+            { name: "odd", events: ["odd"], detect: (event) => (event.payload === 1 ? [{ name: "odd", event }] : []) }
+          ],
+          dispatch: [
+            {
+              run: ({ name }) => {
+                done.push(name)
+                return accepted(null)
+              }
+            }
+          ]
+        })
+      )
+      assert.deepStrictEqual(done, ["odd"])
+      assert.deepStrictEqual(tags(source), [
+        ["1", "Acked"],
+        ["2", "Buried"]
+      ])
+      assert.match((yield* (yield* DeadLetters).list({}))[0]!.reason, /broken: oh; defect: ouch/)
+    }).pipe(Effect.provide(DeadLettersMemory.layer))
+  )
+
+  it.effect("gives back and fails when the burial fails; a defect of a dispatcher is buried", () =>
+    Effect.gen(function* () {
+      const source = SourceMemory.fromIterable([{ id: "1", payload: 1 }])
+      const plan = Define.define({
+        name: "defects",
+        source,
+        decode,
+        dispatch: [
+          {
+            run: () => {
+              throw new Error("a bug")
+            }
+          }
+        ]
+      })
+      const full = Layer.succeed(DeadLetters, {
+        ...DeadLettersMemory.make(),
+        bury: () => Effect.fail(new DeadLettersError({ reason: "full" }))
+      })
+      const error = yield* Effect.flip(Define.run(plan).pipe(Effect.provide(full)))
+      assert.strictEqual(error.kind, "failed")
+      assert.match(error.message, /cannot bury: full/)
+      assert.deepStrictEqual(tags(source), [["1", "Nacked"]])
+      yield* Define.run(plan)
+      assert.match((yield* (yield* DeadLetters).list({}))[0]!.reason, /defect: a bug/)
+    }).pipe(Effect.provide(DeadLettersMemory.layer))
+  )
+
+  it.effect("obeys its mailbox: pause, resume, resize, status, drain", () =>
+    Effect.gen(function* () {
+      const source = yield* SourceMemory.make()
+      const handle = yield* Pipeline.start(
+        Define.define({
+          name: "actor",
+          source,
+          decode,
+          concurrency: 1,
+          dispatch: [{ run: () => Effect.as(Effect.sleep("1 second"), accepted(null)) }]
+        })
+      )
+      yield* source.offer(...numbered(10, 10))
+      yield* TestClock.adjust(0)
+      assert.strictEqual((yield* handle.status).working, 1)
+      yield* handle.resize(5)
+      assert.strictEqual((yield* handle.status).working, 5)
+      yield* handle.pause
+      assert.strictEqual((yield* handle.status).state, "paused")
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual((yield* handle.status).acked, 10)
+      yield* handle.resume
+      yield* source.offer(...numbered(2, 2))
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* handle.status).acked, 12)
+      yield* handle.drain(100)
+      yield* handle.await
+      yield* handle.pause
+      assert.strictEqual((yield* handle.status).state, "ended")
+    }).pipe(Effect.scoped, Effect.provide(DeadLettersMemory.layer))
+  )
+
+  it.effect("fails typed when its codec fails typed, whatever the codec", () =>
+    Effect.gen(function* () {
+      const source = SourceMemory.fromIterable([
+        { id: "1", payload: 1 },
+        { id: "2", payload: 1 }
+      ])
+      const codec = {
+        name: "odd",
+        decode: ({ id }: { readonly id: string }) => {
+          if (id === "1") throw new Error("thrown")
+          return Effect.fail(new DecodeError({ reason: "failed" }))
+        }
+      }
+      yield* Define.run(Define.define({ name: "codecs", source, decode: codec }))
+      const letters = yield* (yield* DeadLetters).list({})
+      assert.deepStrictEqual(
+        letters.map(({ reason, stage }) => [reason, stage]),
+        [
+          ["defect: thrown", "decode"],
+          ["failed", "decode"]
+        ]
+      )
+    }).pipe(Effect.provide(DeadLettersMemory.layer))
+  )
+})
