@@ -63,8 +63,13 @@ export const make = Effect.gen(function* () {
     return yield* Effect.ensuring(outcomes, Effect.ignore(sql`DELETE FROM replays WHERE request = ${request}`))
   })
 
-  /** All that is asked for, claimed for this process, by request. */
-  const take = (pipeline: string) =>
+  /** All that is asked for, claimed for this process, by request; looked at first, since almost always there is nothing. */
+  const take = Effect.fnUntraced(function* (pipeline: string) {
+    const open = yield* sql`SELECT 1 FROM replays WHERE pipeline = ${pipeline} AND runner IS NULL LIMIT 1`
+    return open.length === 0 ? [] : yield* claim(pipeline)
+  })
+
+  const claim = (pipeline: string) =>
     Effect.map(
       sql<{ request: string; letter: string; id: number }>`UPDATE replays SET runner = ${runner}
         WHERE pipeline = ${pipeline} AND runner IS NULL AND outcome IS NULL RETURNING id, request, letter`,

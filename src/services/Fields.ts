@@ -99,7 +99,7 @@ export const Headers = Schema.Record(
   from(Schema.Union([Schema.String, Schema.Finite]), Schema.String, "text", (value) => `${value}`)
 )
 
-/** An http or https URL without credentials in it. */
+/** An http or https URL. Credentials in it are sent as Basic authorization and never shown. */
 export const Url = from(Schema.String, Schema.String, "a URL such as http://localhost:9000/path", (value) => {
   const url = URL.canParse(value) ? new URL(value) : undefined
   return url !== undefined && (url.protocol === "http:" || url.protocol === "https:") ? value : undefined

@@ -34,6 +34,7 @@ export interface Route {
   readonly path: string
   /** Units: bytes. A larger body is answered 413 before the handler sees it. */
   readonly bodyMax?: number | undefined
+  /** Its effect is interrupted when the client goes away. */
   readonly handle: (request: HttpRequest) => Ready<HttpResponse>
 }
 
@@ -42,7 +43,7 @@ export class HttpHost extends Context.Service<
   {
     /** Answers a route while the scope is open; afterwards the path answers 503 with Retry-After until it is taken again. */
     readonly route: (route: Route) => Effect.Effect<void, HttpHostError, Scope.Scope>
-    /** Where it listens; undefined when the config has no `http`. */
+    /** Where it listens (port 0 where only a check is made); undefined when the config has no `http`. */
     readonly address: { readonly host: string; readonly port: number } | undefined
   }
 >()("sluice/services/HttpHost") {}

@@ -1,5 +1,6 @@
 /** Cuts a stream of bytes into lines, in arrays as the bytes came; a line beyond the limit is cut there and marked. */
 import { Array, Effect, Stream } from "effect"
+import * as Envelope from "../services/Envelope.ts"
 
 export interface Line {
   readonly bytes: Uint8Array
@@ -8,6 +9,18 @@ export interface Line {
   /** Only the beginning of it is here. */
   readonly cut: boolean
 }
+
+/** A line as an envelope: a new id per arrival, its number as its place. */
+export const envelopeOf = (source: string, { bytes, cut, number }: Line, receivedAt: number): Envelope.Envelope => ({
+  id: crypto.randomUUID(),
+  source,
+  key: undefined,
+  headers: cut ? { "sluice-cut": "true" } : Envelope.noHeaders,
+  payload: bytes,
+  receivedAt,
+  attempt: 1,
+  position: number
+})
 
 const newline = 0x0a
 const carriageReturn = 0x0d

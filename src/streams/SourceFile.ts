@@ -2,9 +2,8 @@
 import { Array, Clock, Effect, FileSystem, Path, Schema, Stream } from "effect"
 import * as Component from "../services/Component.ts"
 import type { Delivery } from "../services/Delivery.ts"
-import * as Envelope from "../services/Envelope.ts"
 import { type Source, SourceError } from "../services/Source.ts"
-import { type Line, lines } from "./Lines.ts"
+import { envelopeOf, type Line, lines } from "./Lines.ts"
 import { Offsets } from "./Offsets.ts"
 
 export const make = Effect.fnUntraced(function* (path: string) {
@@ -39,21 +38,12 @@ export const component = Component.source({
   make: ({ path }, { folder }) => Effect.flatMap(Path.Path, (paths) => make(paths.resolve(folder, path)))
 })
 
-const deliveryOf = (source: string, settled: Offsets, { bytes, cut, number }: Line, now: number): Delivery => {
-  settled.see(number)
+const deliveryOf = (source: string, settled: Offsets, line: Line, now: number): Delivery => {
+  settled.see(line.number)
   return {
-    envelope: {
-      id: crypto.randomUUID(),
-      source,
-      key: undefined,
-      headers: cut ? { "sluice-cut": "true" } : Envelope.noHeaders,
-      payload: bytes,
-      receivedAt: now,
-      attempt: 1,
-      position: number
-    },
+    envelope: envelopeOf(source, line, now),
     settle: ({ _tag }) => {
-      if (_tag !== "Nacked") settled.settle(number)
+      if (_tag !== "Nacked") settled.settle(line.number)
     }
   }
 }

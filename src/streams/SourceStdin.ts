@@ -2,9 +2,8 @@
 import { Array, Clock, Effect, Schema, Stdio, Stream } from "effect"
 import * as Component from "../services/Component.ts"
 import type { Delivery } from "../services/Delivery.ts"
-import * as Envelope from "../services/Envelope.ts"
 import { type Source, SourceError } from "../services/Source.ts"
-import { type Line, lines } from "./Lines.ts"
+import { envelopeOf, type Line, lines } from "./Lines.ts"
 
 export const make: Effect.Effect<Source, never, Stdio.Stdio> = Effect.map(Stdio.Stdio, ({ stdin }) => ({
   name: "stdin",
@@ -29,17 +28,8 @@ export const component = Component.source({
   make: () => make
 })
 
-const deliveryOf = ({ bytes, cut, number }: Line, now: number): Delivery => ({
-  envelope: {
-    id: crypto.randomUUID(),
-    source: "stdin",
-    key: undefined,
-    headers: cut ? { "sluice-cut": "true" } : Envelope.noHeaders,
-    payload: bytes,
-    receivedAt: now,
-    attempt: 1,
-    position: number
-  },
+const deliveryOf = (line: Line, now: number): Delivery => ({
+  envelope: envelopeOf("stdin", line, now),
   // A line that was read is gone from the input, whatever becomes of it.
   settle: () => {}
 })

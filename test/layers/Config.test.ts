@@ -174,7 +174,11 @@ pipelines:
     const file = `${folder}/sluice.schema.json`
     const wanted = `${JSON.stringify(Config.jsonSchema(), null, 2)}\n`
     if (process.env.UPDATE_DOCS !== undefined) writeFileSync(file, wanted)
-    assert.strictEqual(readFileSync(file, "utf8"), wanted, "run UPDATE_DOCS=1 npx vitest run test/layers/Config.test.ts")
+    assert.strictEqual(
+      readFileSync(file, "utf8"),
+      wanted,
+      "run UPDATE_DOCS=1 npx vitest run test/layers/Config.test.ts"
+    )
   })
 
   it("is documented: docs/catalog.md lists every component and its fields", () => {
