@@ -14,6 +14,8 @@ interface Outcome {
   readonly reason: string | null
 }
 
+type Replay<R = never> = (letters: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<Replayed>, never, R>
+
 export const make = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
   const locks = yield* SqliteLocks
@@ -82,6 +84,32 @@ export const make = Effect.gen(function* () {
         )
     )
 
+  // One look for all pipelines, and only when another process has written: a request always comes from one.
+  const served = new Map<string, Replay>()
+  let version = -1
+  const look = Effect.gen(function* () {
+    yield* Effect.sleep(pollMillis)
+    const rows = yield* sql<{ data_version: number }>`PRAGMA data_version`
+    if (rows[0]!.data_version === version) return
+    version = rows[0]!.data_version
+    for (const [pipeline, replay] of [...served]) {
+      for (const [request, rows] of yield* take(pipeline)) {
+        const letters = (rows ?? []).map(({ letter }) => letter)
+        // In a fiber of its own: a letter may wait for an outage, and others ask meanwhile.
+        yield* replay(letters).pipe(
+          Effect.flatMap((replayed) => note(request, replayed, letters)),
+          Effect.catch((error) => Effect.logWarning(`${pipeline}: cannot note a replay: ${error.reason.message}`)),
+          Effect.forkScoped
+        )
+      }
+    }
+  })
+  yield* look.pipe(
+    Effect.catch((error) => Effect.logWarning(`cannot look for replays: ${error.reason.message}`)),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
   const note = (request: string, replayed: ReadonlyArray<Replayed>, letters: ReadonlyArray<string>) =>
     sql.withTransaction(
       Effect.gen(function* () {
@@ -99,19 +127,17 @@ export const make = Effect.gen(function* () {
     register: (pipelines) => failing(register(pipelines)),
     running: (pipeline) => failing(Effect.map(living(pipeline), (alive) => alive.length > 0)),
     requestReplay: (pipeline, letters) => failing(requestReplay(pipeline, letters)),
-    serve: (pipeline, replay) =>
+    serve: <R>(pipeline: string, replay: Replay<R>) =>
       Effect.gen(function* () {
-        for (const [request, rows] of yield* take(pipeline)) {
-          const letters = (rows ?? []).map(({ letter }) => letter)
-          yield* note(request, yield* replay(letters), letters)
-        }
-      }).pipe(
-        Effect.catch((error) => Effect.logWarning(`${pipeline}: cannot look for replays: ${error.reason.message}`)),
-        Effect.andThen(Effect.sleep(pollMillis)),
-        Effect.forever,
-        Effect.forkScoped,
-        Effect.asVoid
-      )
+        const context = yield* Effect.context<R>()
+        yield* Effect.acquireRelease(
+          Effect.sync(() => {
+            served.set(pipeline, (letters) => Effect.provideContext(replay(letters), context))
+            version = -1
+          }),
+          () => Effect.sync(() => served.delete(pipeline))
+        )
+      })
   })
 })
 

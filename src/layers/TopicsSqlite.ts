@@ -55,6 +55,18 @@ export const make = Effect.fnUntraced(function* (options: Options = {}) {
     latch?.openUnsafe()
   }
 
+  // One look for all readers: SQLite says whether another connection has written since.
+  let version = 0
+  const look = Effect.gen(function* () {
+    yield* Effect.sleep(pollMillis)
+    if (signals.size === 0) return
+    const rows = yield* sql<{ data_version: number }>`PRAGMA data_version`
+    if (rows[0]!.data_version === version) return
+    version = rows[0]!.data_version
+    for (const topic of [...signals.keys()]) signal(topic)
+  })
+  yield* Effect.forkScoped(Effect.forever(Effect.ignore(look)))
+
   /** The oldest records beyond age and size go, but none that a group has still to read. */
   const tidy = Effect.fnUntraced(function* (name: string, topic: TopicRow, now: number, size: number) {
     const slowest = yield* sql<{ name: string; watermark: number }>`
@@ -128,11 +140,8 @@ export const make = Effect.fnUntraced(function* (options: Options = {}) {
       Effect.suspend(() => {
         const latch = signals.get(name) ?? Latch.makeUnsafe(false)
         signals.set(name, latch)
-        return Effect.flatMap(
-          Effect.orElseSucceed(nextOf, () => offset),
-          (next) =>
-            next > offset ? Effect.void : Effect.andThen(Effect.timeoutOption(latch.await, pollMillis), wait(offset))
-        )
+        const next = Effect.orElseSucceed(nextOf, () => offset)
+        return Effect.flatMap(next, (next) => (next > offset ? Effect.void : Effect.andThen(latch.await, wait(offset))))
       })
     return {
       wait,
