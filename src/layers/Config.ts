@@ -21,6 +21,7 @@ const anyOf = <Common extends Schema.Struct.Fields>(
   >
 
 const Names = Schema.Union([Fields.Text, Schema.NonEmptyArray(Fields.Text)])
+const Kind = Schema.Literals(["accepted", "refused"])
 const MessagePolicy = Schema.Literals(["bury", "drop", "halt"])
 
 const Pipeline = Schema.Struct({
@@ -44,7 +45,7 @@ const Pipeline = Schema.Struct({
   publish: Fields.orElse(
     Schema.Array(
       anyOf(Catalog.publishers, {
-        when: Schema.optionalKey(Schema.NonEmptyArray(Schema.Literals(["accepted", "refused"]))),
+        when: Schema.optionalKey(Schema.Union([Kind, Schema.NonEmptyArray(Kind)])),
         key: Schema.optionalKey(Fields.Text),
         value: Schema.optionalKey(Fields.Text),
         name: Schema.optionalKey(Fields.Text)

@@ -16,7 +16,7 @@ export const mermaid = (config: Config): string => {
       return id(`leg${i}`)
     })
     pipeline.publish.forEach((publisher, i) => {
-      const when = (publisher.when ?? ["accepted"]).join(", ")
+      const when = [publisher.when ?? "accepted"].flat().join(", ")
       for (const end of ends.length === 0 ? [id("detect")] : ends) {
         lines.push(`    ${end} -->|"${when}"| ${id(`publish${i}`)}[/"${escaped(label(publisher))}"/]`)
       }

@@ -110,7 +110,7 @@ const publishesOf = ({ publish }: Pipeline, site: Site) =>
         ({ key, to, value }): Define.PublishOptions => ({
           to,
           name: one.name ?? `publish.${i}:${one.type}`,
-          when: one.when,
+          when: one.when && [one.when].flat(),
           key: key && ((detection, reply) => Path.asKey(key.read({ event: detection.event, detection, reply }))),
           value:
             value &&

@@ -1,4 +1,5 @@
 /** The command line as its users run it: exit codes, standard streams, signals, and the life of dead letters. */
+import { spawn } from "node:child_process"
 import { createServer, type Server } from "node:http"
 import type { AddressInfo } from "node:net"
 import { afterAll, assert, beforeAll, describe, it } from "vitest"
@@ -75,6 +76,20 @@ describe("sluice", () => {
     assert.strictEqual(schema.type, "object")
     assert.match((await Program.run(folder.path, ["--version"])).stdout, /\d+\.\d+\.\d+/)
     assert.match((await Program.run(folder.path, ["dlq", "--help"])).stdout, /replay/)
+  })
+})
+
+describe("the package", () => {
+  it("can be imported by its names", async () => {
+    const script =
+      "const [a, b] = await Promise.all([import('sluice'), import('sluice/testing')]); console.log(typeof a.Pipeline.define, typeof b.SourceMemory.make)"
+    const child = spawn(process.execPath, ["--input-type=module", "-e", script], { cwd: Program.root })
+    let output = ""
+    child.stdout.on("data", (text) => {
+      output += text
+    })
+    await new Promise((closed) => child.on("close", closed))
+    assert.strictEqual(output, "function function\n")
   })
 })
 

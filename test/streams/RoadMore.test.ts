@@ -1,16 +1,21 @@
 /** More of the road: what waits in decoding and detection, dedupe, halts, and drains at random moments. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Random } from "effect"
+import { Effect, Fiber, Layer, Random, References, Result, Schema } from "effect"
 import { TestClock } from "effect/testing"
+import * as CodecCloudEvents from "../../src/layers/CodecCloudEvents.ts"
 import * as CodecJson from "../../src/layers/CodecJson.ts"
+import * as CodecText from "../../src/layers/CodecText.ts"
 import * as DeadLettersMemory from "../../src/layers/DeadLettersMemory.ts"
 import * as DedupeMemory from "../../src/layers/DedupeMemory.ts"
+import * as DetectorRules from "../../src/layers/DetectorRules.ts"
 import * as PublisherMemory from "../../src/layers/PublisherMemory.ts"
 import { DecodeError } from "../../src/services/Codec.ts"
 import { DeadLetters, DeadLettersError } from "../../src/services/DeadLetters.ts"
 import { DetectError } from "../../src/services/Detector.ts"
+import { DispatchError } from "../../src/services/Dispatcher.ts"
 import { accepted } from "../../src/services/Reply.ts"
 import * as Define from "../../src/streams/Define.ts"
+import * as Path from "../../src/streams/Path.ts"
 import * as Pipeline from "../../src/streams/Pipeline.ts"
 import { KeyError } from "../../src/streams/Plan.ts"
 import * as SourceMemory from "../../src/streams/SourceMemory.ts"
@@ -24,6 +29,8 @@ const finish = Effect.fnUntraced(function* <E>(fiber: Fiber.Fiber<void, E>) {
   for (let i = 0; i < 1000 && fiber.pollUnsafe() === undefined; i++) yield* TestClock.adjust("100 millis")
   yield* Fiber.join(fiber)
 })
+
+const quiet = Layer.succeed(References.MinimumLogLevel, "Error")
 
 describe("Road", () => {
   it.effect("keeps the order of arrival through a codec and a detector that wait", () =>
@@ -121,6 +128,95 @@ describe("Road", () => {
       }).pipe(Random.withSeed(`drain ${seed}`), Effect.provide(DeadLettersMemory.layer))
     )
   }
+
+  it.live("keeps order and loses nothing on the real clock: 1,000 keys, 100,000 messages", () =>
+    Effect.gen(function* () {
+      const source = SourceMemory.fromIterable(
+        Array.from({ length: 100_000 }, (_, i) => ({ id: `${i}`, key: `k${i % 1000}`, payload: { n: i } }))
+      )
+      const last = new Map<string, number>()
+      let worked = 0
+      yield* Define.run(
+        Define.define({
+          name: "live",
+          source,
+          decode,
+          concurrency: 500,
+          retry: { attempts: 3, backoffMillis: 1 },
+          dispatch: [
+            {
+              run: ({ event }) => {
+                const { n } = event.payload as { readonly n: number }
+                const done = () => {
+                  assert.isAbove(n, last.get(event.key!) ?? -1)
+                  last.set(event.key!, n)
+                  worked++
+                  return accepted(null)
+                }
+                if (n % 97 === 0)
+                  return Effect.fail(new DispatchError({ reason: "no", presence: "answered", retryable: n % 2 === 0 }))
+                return n % 5 === 0 ? Effect.andThen(Effect.sleep(n % 7), Effect.sync(done)) : done()
+              }
+            }
+          ]
+        })
+      )
+      const letters = yield* (yield* DeadLetters).list({})
+      assert.strictEqual(worked + letters.length, 100_000)
+      assert.strictEqual(new Set(source.settled.map((_) => _.envelope.id)).size, 100_000)
+      assert.strictEqual(source.settled.length, 100_000)
+    }).pipe(Effect.provide(DeadLettersMemory.layer))
+  )
+
+  it.live("takes 10,000 mutated messages without a crash, each acked or buried with a reason", () =>
+    Effect.gen(function* () {
+      const codecs = [
+        decode,
+        CodecCloudEvents.make,
+        CodecText.make,
+        CodecJson.make(CodecJson.schema(Schema.Struct({ a: Schema.Finite })))
+      ]
+      const rules = Result.getOrThrow(
+        DetectorRules.make([
+          { event: "x", when: { "payload.a.b": { gt: 1 }, not: { "payload.__proto__": { exists: true } } } },
+          { event: "y", when: { "payload.type": { matches: "^(a+)+$" } } },
+          { event: "z", when: { "payload.new.a": { changed: true } } }
+        ])
+      )
+      const seed = new TextEncoder().encode(
+        '{"specversion":"1.0","id":"1","source":"s","type":"aaaa","a":{"b":[1,2.5e300,null]},"new":{"a":1},"old":null,"t":"ü\\u0000"}'
+      )
+      const messages: Array<SourceMemory.Message> = []
+      for (let i = 0; i < 10_000; i++) {
+        const bytes = [...seed]
+        for (let k = yield* Random.nextIntBetween(0, 6); k > 0; k--) {
+          const at = yield* Random.nextIntBetween(0, bytes.length - 1)
+          const cut = yield* Random.nextIntBetween(0, 4)
+          bytes.splice(at, cut, ...Array.from({ length: cut }, () => (i * 31 + k * 7 + at) & 255))
+        }
+        messages.push({ id: `${i}`, payload: new Uint8Array(bytes), headers: { __proto__x: "1" } })
+      }
+      for (const codec of codecs) {
+        const source = SourceMemory.fromIterable(messages)
+        yield* Define.run(
+          Define.define({
+            name: codec.name,
+            source,
+            decode: codec,
+            key: ({ payload }) => Path.asKey(Path.follow(payload, ["type"])) ?? new KeyError({ reason: "no type" }),
+            detect: [rules],
+            publish: [{ to: PublisherMemory.make() }]
+          })
+        )
+        assert.strictEqual(source.settled.length, 10_000)
+        assert.deepStrictEqual(
+          [...new Set(source.settled.map((_) => _.settlement._tag))].filter((_) => _ !== "Acked" && _ !== "Buried"),
+          []
+        )
+      }
+      for (const { reason } of yield* (yield* DeadLetters).list({})) assert.notMatch(reason, /\n\s+at |defect/)
+    }).pipe(Random.withSeed("messages"), Effect.provide(Layer.mergeAll(DeadLettersMemory.layer, quiet)))
+  )
 
   it.effect("runs a second copy of an id never, and a copy that comes early after the first gave up", () =>
     Effect.gen(function* () {
