@@ -71,6 +71,11 @@ export class Endings {
     })
   }
 
+  /** Whether its source (or, for a replay, the dead letters) can give this delivery again. */
+  returns(work: Work): boolean {
+    return this.options.plan.source.redelivers || work.delivery.resume !== undefined
+  }
+
   endIfDone(work: Work): void {
     if (work.done) this.end(work, this.settlementOf(work))
   }

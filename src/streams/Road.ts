@@ -1,24 +1,20 @@
 /** The road of a pipeline: takes deliveries, decodes, orders them by key, runs their legs, publishes, and settles each once. */
-import { Cause, Effect, Exit, type Fiber, MutableList } from "effect"
+import { Effect, Exit, type Fiber, MutableList } from "effect"
 import type { DecodeError } from "../services/Codec.ts"
-import type { Delivery } from "../services/Delivery.ts"
-import { acked } from "../services/Delivery.ts"
-import type { DetectError } from "../services/Detector.ts"
+import { acked, type Delivery } from "../services/Delivery.ts"
 import type { Detection, Event } from "../services/Event.ts"
 import type { Policy } from "../services/Failure.ts"
-import type { Outgoing } from "../services/Publisher.ts"
-import { PublishError } from "../services/Publisher.ts"
 import { isLater, type Ready } from "../services/Ready.ts"
 import type { Reply } from "../services/Reply.ts"
 import type * as Burial from "./Burial.ts"
 import * as DispatchBatches from "./DispatchBatches.ts"
 import { Endings, type Options as EndingsOptions } from "./Endings.ts"
+import { Finding, type Found } from "./Finding.ts"
 import { Intake } from "./Intake.ts"
 import { Lanes } from "./Lanes.ts"
-import { Outbox, Publication, type PublicationEnds } from "./Outbox.ts"
-import type { PublishPlan } from "./Plan.ts"
 import { KeyError } from "./Plan.ts"
-import { sentence, words } from "./Runner.ts"
+import { Publishing } from "./Publishing.ts"
+import { sentence } from "./Runner.ts"
 import { Slots } from "./Slots.ts"
 import type { Stats } from "./Stats.ts"
 import { Attempt, defect, Target, type Verdict } from "./Target.ts"
@@ -28,12 +24,10 @@ export type Options = Omit<EndingsOptions, "onSettled">
 
 /** Event names whose legs are remembered. */
 const routesMax = 10_000
-/** Units: milliseconds between two looks at a claim that somebody else holds. */
-const claimPollMillis = 100
 /** Units: milliseconds. How long an interrupted leg may take to end. */
 const interruptMillis = 5_000
 
-export class Road implements LegEnds, PublicationEnds {
+export class Road implements LegEnds, Found {
   readonly stats: Stats
   readonly lanes = new Lanes<Work>()
   readonly slots: Slots
@@ -41,9 +35,8 @@ export class Road implements LegEnds, PublicationEnds {
   private readonly endings: Endings
   private readonly legs: ReadonlyArray<Route>
   private readonly routes = new Map<string, ReadonlyArray<Route>>()
-  private readonly publishesRefusals: boolean
-  private readonly outboxes: ReadonlyArray<Outbox>
-  private readonly claiming = new Map<Work, Fiber.Fiber<unknown> | undefined>()
+  private readonly finding: Finding
+  private readonly publishing: Publishing
   private readonly next = MutableList.make<Work>()
   private sequence = 0
   private closed: string | undefined
@@ -62,12 +55,13 @@ export class Road implements LegEnds, PublicationEnds {
       admit: (delivery) => this.admit(delivery)
     })
     this.endings = new Endings({ ...options, onSettled: () => this.intake.settled() })
-    this.publishesRefusals = plan.publishes.some(({ when }) => when.includes("refused"))
+    this.finding = new Finding({ plan, runner, dedupe: options.dedupe, ends: this })
     const beginNext = (): boolean => this.beginNext()
     runner.loop(() => this.next.length > 0 && runner.slice(beginNext))
     const onRetry = () => {
       this.stats.retries++
     }
+    this.publishing = new Publishing({ plan, runner, stats: this.stats, endings: this.endings, onRetry })
     const onLeg = (millis: number) => this.stats.leg.observe(millis)
     this.legs = plan.legs.map((leg) => {
       const target = new Target({
@@ -86,22 +80,6 @@ export class Road implements LegEnds, PublicationEnds {
         batches: plan.batch && DispatchBatches.make({ plan: leg, target, ...plan.batch, runner })
       }
     })
-    this.outboxes = plan.publishes.map(
-      (publish) =>
-        new Outbox(
-          publish,
-          this,
-          {
-            name: `${plan.name}: ${publish.name}`,
-            retry: plan.retry,
-            runner,
-            verdict: publishVerdict,
-            onRetry,
-            onLeg: () => {}
-          },
-          runner
-        )
-    )
   }
 
   // ------------------------------------------------------------------------------------------------ intake
@@ -112,10 +90,7 @@ export class Road implements LegEnds, PublicationEnds {
   }
 
   get away(): ReadonlyArray<string> {
-    return [
-      ...this.legs.filter(({ target }) => target.away).map(({ plan }) => plan.name),
-      ...this.outboxes.filter(({ target }) => target.away).map(({ plan }) => plan.name)
-    ]
+    return [...this.legs.filter(({ target }) => target.away).map(({ plan }) => plan.name), ...this.publishing.away]
   }
 
   private admit(delivery: Delivery): Fiber.Fiber<unknown, unknown> | undefined {
@@ -202,79 +177,38 @@ export class Road implements LegEnds, PublicationEnds {
 
   private begin(work: Work): void {
     if (this.closed !== undefined) return this.giveBackOrBury(work, this.closed)
-    const { dedupe } = this.options.plan
-    if (dedupe !== undefined && work.delivery.resume === undefined) return this.claim(work)
-    this.detect(work)
-  }
-
-  private claim(work: Work): void {
-    const { dedupe, plan, runner } = this.options
-    const id = plan.dedupe!.id(work.event!)
-    runner.start(dedupe!.claim(plan.name, id, plan.dedupe!.leaseMillis), (exit) => {
-      if (Exit.isFailure(exit)) return this.fail(work, `dedupe: ${sentence(exit.cause)}`)
-      if (exit.value === "claimed") {
-        work.claimed = true
-        return this.detect(work)
-      }
-      if (exit.value === "done") {
-        this.stats.duplicates++
-        this.leave(work)
-        return this.endings.end(work, acked)
-      }
-      const timer = runner.after(claimPollMillis, () => {
-        if (this.claiming.delete(work)) this.claim(work)
-      })
-      this.claiming.set(work, timer)
-    })
-  }
-
-  private detect(work: Work): void {
     const { resume } = work.delivery
-    if (resume?.event !== undefined && (resume.stage === "dispatch" || resume.stage === "publish")) {
-      const detection: Detection = { name: resume.event, event: work.event! }
-      return resume.stage === "dispatch" ? this.fork(work, [detection], resume.leg) : this.republish(work, detection)
-    }
-    this.detectFrom(work, 0, empty, empty)
+    if (resume?.event === undefined) return this.finding.find(work)
+    const detection: Detection = { name: resume.event, event: work.event! }
+    if (resume.stage === "dispatch") return this.fork(work, [detection], resume.leg)
+    if (!this.publishing.again(work, detection)) return this.gone(work)
+    this.leave(work)
+    this.endings.endIfDone(work)
   }
 
-  private detectFrom(work: Work, from: number, found: ReadonlyArray<Detection>, broken: ReadonlyArray<string>): void {
-    const { detectors } = this.options.plan
-    if (from === detectors.length) return this.detected(work, found, broken)
-    let ready: Ready<ReadonlyArray<Detection>, DetectError>
-    try {
-      ready = detectors[from]!.detect(work.event!)
-    } catch (thrown) {
-      ready = Effect.die(thrown)
-    }
-    if (isLater(ready)) return this.detectLater(work, from, found, broken, ready)
-    this.detectFrom(work, from + 1, found.length === 0 ? ready : [...found, ...ready], broken)
+  found(work: Work, detections: ReadonlyArray<Detection>): void {
+    this.fork(work, detections, undefined)
   }
 
-  private detectLater(
-    work: Work,
-    from: number,
-    found: ReadonlyArray<Detection>,
-    broken: ReadonlyArray<string>,
-    later: Effect.Effect<ReadonlyArray<Detection>, DetectError>
-  ): void {
-    this.options.runner.start(later, (exit) => {
-      if (Exit.isSuccess(exit)) return this.detectFrom(work, from + 1, [...found, ...exit.value], broken)
-      const reason = sentence(exit.cause)
-      this.log(
-        Effect.logWarning(`${this.options.plan.name}: detector broke on ${work.delivery.envelope.id}: ${reason}`)
-      )
-      this.detectFrom(work, from + 1, found, [...broken, reason])
-    })
-  }
-
-  private detected(work: Work, found: ReadonlyArray<Detection>, broken: ReadonlyArray<string>): void {
-    if (found.length > 0) return this.fork(work, found, undefined)
-    if (broken.length > 0) {
-      return this.stop(work, "bury", { stage: "detect", reason: `a detector broke: ${broken.join("; ")}`, attempts: 1 })
-    }
+  undetected(work: Work): void {
     this.stats.undetected++
     this.leave(work)
     this.endings.end(work, acked)
+  }
+
+  broke(work: Work, reason: string): void {
+    this.stop(work, "bury", { stage: "detect", reason, attempts: 1 })
+  }
+
+  duplicate(work: Work): void {
+    this.stats.duplicates++
+    this.leave(work)
+    this.endings.end(work, acked)
+  }
+
+  unclaimed(work: Work, reason: string): void {
+    this.giveBack(work, reason)
+    this.options.onFailure({ halted: false, reason })
   }
 
   // ------------------------------------------------------------------------------------------------ legs
@@ -290,10 +224,7 @@ export class Road implements LegEnds, PublicationEnds {
         if (only === undefined || route.plan.name === only) legs.push(new Leg(route, this, work, detection))
       }
     }
-    if (legs.length === 0) {
-      const reason = `the pipeline has no leg ${only} any more`
-      return this.stop(work, "bury", { ...work.delivery.resume!, reason, attempts: 1 })
-    }
+    if (legs.length === 0) return this.gone(work)
     work.legs = legs
     work.legsOpen = legs.length
     for (let i = 0; i < legs.length; i++) {
@@ -303,6 +234,12 @@ export class Road implements LegEnds, PublicationEnds {
       else leg.target.submit(leg)
     }
     if (this.options.plan.batch !== undefined) this.leave(work)
+  }
+
+  /** The leg of a replayed letter is no longer in the config. */
+  private gone(work: Work): void {
+    const { event, leg, reply, stage } = work.delivery.resume!
+    this.stop(work, "bury", { stage, event, leg, reply, reason: `the pipeline has no ${leg} any more`, attempts: 1 })
   }
 
   /** The legs of an event; names come from the data at times, so only a bounded number is remembered. */
@@ -316,7 +253,7 @@ export class Road implements LegEnds, PublicationEnds {
   }
 
   replied(leg: Leg, reply: Reply): void {
-    if (reply.kind === "refused" && !this.publishesRefusals) {
+    if (reply.kind === "refused" && !this.publishing.takesRefusals) {
       const verdict: Verdict = { policy: "bury", reason: reply.reason ?? "refused", presence: "answered" }
       leg.attempts++
       return this.legFailed(leg, verdict)
@@ -336,7 +273,7 @@ export class Road implements LegEnds, PublicationEnds {
   }
 
   legGivenBack(leg: Leg, reason: string): void {
-    if (this.returns(leg.work)) {
+    if (this.endings.returns(leg.work)) {
       leg.work.givenBackFor = reason
       return this.answered(leg)
     }
@@ -348,88 +285,9 @@ export class Road implements LegEnds, PublicationEnds {
     const { work } = leg
     leg.answered = true
     work.legsOpen--
-    if (this.outboxes.length > 0) this.publishAnswered(work)
+    this.publishing.answered(work)
     if (work.legsOpen === 0) this.leave(work)
     this.endings.endIfDone(work)
-  }
-
-  // ------------------------------------------------------------------------------------------------ publishes
-
-  /** Replies go to the publishers in the order of the config, each as soon as those before it are known. */
-  private publishAnswered(work: Work): void {
-    while (work.legNext < work.legs.length && work.legs[work.legNext]!.answered) {
-      const { detection, reply } = work.legs[work.legNext++]!
-      if (reply !== undefined) this.publish(work, detection, reply)
-    }
-  }
-
-  private publish(work: Work, detection: Detection, reply: Reply): void {
-    for (let i = 0; i < this.outboxes.length; i++) {
-      const outbox = this.outboxes[i]!
-      if (outbox.plan.when.includes(reply.kind)) this.publishTo(outbox, work, detection, reply)
-    }
-  }
-
-  private publishTo(outbox: Outbox, work: Work, detection: Detection, reply: Reply): void {
-    work.publishesOpen++
-    const outgoing = render(outbox.plan, detection, reply)
-    if (typeof outgoing === "string") {
-      return this.stopPublish(work, "bury", this.publishCause(outbox.plan, detection, reply, outgoing, 1))
-    }
-    outbox.offer(new Publication(work, outbox.plan, detection, reply, outgoing))
-  }
-
-  private republish(work: Work, detection: Detection): void {
-    const { leg, reply } = work.delivery.resume!
-    const outbox = this.outboxes.find(({ plan }) => plan.name === leg)
-    if (outbox === undefined || reply === undefined) {
-      const reason = `the pipeline has no publisher ${leg} any more`
-      return this.stop(work, "bury", { ...work.delivery.resume!, reason, attempts: 1 })
-    }
-    this.publishTo(outbox, work, detection, reply)
-    this.leave(work)
-    this.endings.endIfDone(work)
-  }
-
-  published(publication: Publication): void {
-    this.stats.published++
-    publication.work.publishesOpen--
-    this.endings.endIfDone(publication.work)
-  }
-
-  publishFailed({ attempts, detection, plan, reply, work }: Publication, verdict: Verdict): void {
-    this.stopPublish(work, verdict.policy, this.publishCause(plan, detection, reply, verdict.reason, attempts))
-  }
-
-  publishGivenBack({ attempts, detection, plan, reply, work }: Publication, reason: string): void {
-    if (!this.returns(work)) {
-      return this.stopPublish(work, "bury", this.publishCause(plan, detection, reply, reason, attempts))
-    }
-    work.givenBackFor = reason
-    work.publishesOpen--
-    this.endings.endIfDone(work)
-  }
-
-  private publishCause(
-    plan: PublishPlan,
-    detection: Detection,
-    reply: Reply,
-    reason: string,
-    attempts: number
-  ): Burial.Cause {
-    return { stage: "publish", event: detection.name, leg: plan.name, reason, attempts, reply }
-  }
-
-  private stopPublish(work: Work, policy: Policy, cause: Burial.Cause): void {
-    this.endings.byPolicy(
-      work,
-      policy,
-      () => {
-        work.publishesOpen--
-        this.endings.endIfDone(work)
-      },
-      cause
-    )
   }
 
   // ------------------------------------------------------------------------------------------------ endings
@@ -447,20 +305,10 @@ export class Road implements LegEnds, PublicationEnds {
     )
   }
 
-  private fail(work: Work, reason: string): void {
-    this.giveBack(work, reason)
-    this.options.onFailure({ halted: false, reason })
-  }
-
   private giveBack(work: Work, reason: string): void {
     work.givenBackFor = reason
     this.leave(work)
     this.endings.endIfDone(work)
-  }
-
-  /** Whether its source (or, for a replay, the dead letters) can give this delivery again. */
-  private returns(work: Work): boolean {
-    return this.options.plan.source.redelivers || work.delivery.resume !== undefined
   }
 
   // ------------------------------------------------------------------------------------------------ drain
@@ -488,7 +336,7 @@ export class Road implements LegEnds, PublicationEnds {
     this.closed = "shutdown"
     this.giveBackWaiting("shutdown", (job) => job instanceof Leg)
     for (const { target } of this.legs) target.close("shutdown")
-    for (const outbox of this.outboxes) outbox.close("shutdown", false)
+    this.publishing.close("shutdown", false)
   }
 
   private stopWorking(): void {
@@ -498,15 +346,11 @@ export class Road implements LegEnds, PublicationEnds {
       target.close("shutdown")
       target.interrupt()
     }
-    for (const outbox of this.outboxes) outbox.close("shutdown", true)
+    this.publishing.close("shutdown", true)
   }
 
   private giveBackWaiting(reason: string, returned: (attempt: Attempt<unknown>) => boolean): void {
-    for (const [work, timer] of [...this.claiming]) {
-      this.claiming.delete(work)
-      timer?.interruptUnsafe()
-      this.giveBackOrBury(work, reason)
-    }
+    for (const work of this.finding.takeWaiting()) this.giveBackOrBury(work, reason)
     for (const work of this.lanes.takeWaiting()) {
       work.inLane = false
       this.giveBackOrBury(work, reason)
@@ -518,43 +362,14 @@ export class Road implements LegEnds, PublicationEnds {
   }
 
   private giveBackOrBury(work: Work, reason: string): void {
-    if (this.returns(work)) this.giveBack(work, reason)
+    if (this.endings.returns(work)) this.giveBack(work, reason)
     else this.stop(work, "bury", { stage: "shutdown", reason, attempts: 0 })
   }
-
-  private log(effect: Effect.Effect<void>): void {
-    this.options.runner.log(effect)
-  }
 }
-
-const empty: ReadonlyArray<never> = []
 
 /** The leg of an event that no dispatcher acts on: it never reaches a target. */
 const copy: Route = {
   plan: { name: "copy", on: undefined, dispatcher: { name: "copy", dispatch: () => Effect.never }, verdict: defect },
   target: undefined as never,
   batches: undefined
-}
-
-const render = (plan: PublishPlan, detection: Detection, reply: Reply): Outgoing | string => {
-  const { envelope } = detection.event
-  try {
-    return {
-      id: envelope.id,
-      key: plan.key(detection, reply),
-      headers: {},
-      value: plan.value(detection, reply),
-      event: detection.name,
-      origin: envelope.source
-    }
-  } catch (error) {
-    return `cannot be published: ${words(error)}`
-  }
-}
-
-const publishVerdict = (cause: Cause.Cause<unknown>): Verdict => {
-  const failure = cause.reasons.find(Cause.isFailReason)
-  if (failure === undefined || !(failure.error instanceof PublishError)) return defect(cause)
-  const { presence, reason, retryable, retryAfterMillis } = failure.error
-  return { policy: retryable ? "retry" : "bury", reason, presence, retryAfterMillis }
 }

@@ -101,9 +101,13 @@ export class Runner {
     return this.now() > this.turnedAt + sliceMillis
   }
 
+  /** Set while everything is interrupted. */
+  closing = false
+
   /** Returns once all fibers started here have ended. */
   interruptAll(): Effect.Effect<void> {
     return Effect.suspend(() => {
+      this.closing = true
       for (const fiber of this.fibers) fiber.interruptUnsafe()
       return this.fibers.size === 0
         ? Effect.void

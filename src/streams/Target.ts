@@ -180,7 +180,9 @@ export class Target {
     const { onLeg, runner } = this.options
     onLeg(runner.time - attempt.startedAt)
     if (Exit.isSuccess(exit)) return this.succeeded(attempt, exit.value)
-    if (Cause.hasInterruptsOnly(exit.cause)) return attempt.giveBack(this.closed ?? "interrupted")
+    // Interrupted by us it is given back; one that interrupts itself is a defect like any other.
+    const stopping = this.closed ?? (runner.closing ? "interrupted" : undefined)
+    if (stopping !== undefined && Cause.hasInterruptsOnly(exit.cause)) return attempt.giveBack(stopping)
     const verdict = this.options.verdict(exit.cause)
     if (verdict.presence === "answered") {
       if (this.outage !== undefined) this.endOutage()
