@@ -28,6 +28,14 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
   process.once(signal, () => process.on(signal, () => exit(1)))
 }
 
+// What a job throws after it has answered belongs to no message any more: it is said, and everything goes on.
+for (const event of ["uncaughtException", "unhandledRejection"] as const) {
+  process.on(event, (thrown: unknown) => {
+    const words = thrown instanceof Error ? thrown.message : String(thrown)
+    stderr.write(`${JSON.stringify({ level: "ERROR", message: `thrown outside of any message: ${words}` })}\n`)
+  })
+}
+
 const layer = Layer.mergeAll(
   NodeServices.layer,
   Layer.succeed(Environment, env),

@@ -5,6 +5,7 @@ import * as Fields from "../services/Fields.ts"
 import * as Catalog from "./Catalog.ts"
 import { ConfigError, type ConfigFile, type Finding, parse } from "./ConfigFile.ts"
 import * as DetectorRules from "./DetectorRules.ts"
+import * as Utf8 from "./Utf8.ts"
 
 /** A component's options, with the fields that every component of its place has besides. */
 const anyOf = <Common extends Schema.Struct.Fields>(
@@ -133,7 +134,9 @@ export const load = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Loaded, ConfigError, FileSystem.FileSystem | Path.Path> {
   const fs = yield* FileSystem.FileSystem
   const paths = yield* Path.Path
-  const text = yield* Effect.mapError(fs.readFileString(file), (error) => unreadable(file, error.reason._tag))
+  const bytes = yield* Effect.mapError(fs.readFile(file), (error) => unreadable(file, error.reason._tag))
+  const text = Utf8.decode(bytes)
+  if (text === undefined) return yield* unreadable(file, "it is not UTF-8 text")
   const parsed = parse(file, text, environment)
   if (parsed instanceof ConfigError) return yield* parsed
   const decoded = decode(parsed)
@@ -169,10 +172,33 @@ export const decode = (file: ConfigFile): Config | ConfigError => {
   return new ConfigError({ findings: unique(problems.map(file.finding)) })
 }
 
+/** Paths that the process answers itself. */
+const reserved = ["/livez", "/readyz", "/metrics"]
+
 /** What no single field can know. */
-const rulesBetweenFields = function* ({ pipelines, storage }: Config): Generator<Problem> {
+const rulesBetweenFields = function* ({ http, pipelines, storage }: Config): Generator<Problem> {
   if (Object.keys(pipelines).length === 0) {
     yield { path: ["pipelines"], expected: "at least one pipeline", found: {} }
+  }
+  const readers = Object.entries(pipelines).filter(([, { source }]) => source.type === "stdin")
+  for (const [name] of readers.slice(1)) {
+    const expected = `one pipeline that reads stdin (${readers[0]![0]} does)`
+    yield { path: ["pipelines", name, "source", "type"], expected, found: "stdin again" }
+  }
+  for (const [name, { source }] of Object.entries(pipelines)) {
+    if (!/^[\p{L}\p{N}_][\p{L}\p{N} ._/-]*$/u.test(name)) {
+      yield { path: ["pipelines", name], expected: "a name of letters, digits, spaces and . _ / -", found: name }
+    }
+    if (source.type === "http" && reserved.includes(String(source.path))) {
+      yield {
+        path: ["pipelines", name, "source", "path"],
+        expected: "a path that is not sluice's own",
+        found: source.path
+      }
+    }
+  }
+  if (http?.echo !== undefined && reserved.includes(http.echo)) {
+    yield { path: ["http", "echo"], expected: "a path that is not sluice's own", found: http.echo }
   }
   if (storage?.postgres !== undefined && storage.sqlite === undefined && Object.keys(pipelines).length > 0) {
     const expected = "storage.sqlite besides it: Postgres keeps schemas only, not topics, dead letters or dedupe ids"

@@ -10,8 +10,8 @@ export const make = (path: Path.Path, events?: Readonly<Record<string, string>>)
   name: "field",
   events: events === undefined ? undefined : Object.values(events),
   detect: (event) => {
-    const value = path.read({ event })
-    if (typeof value !== "string" || value === "") return []
+    const value = Path.asKey(path.read({ event }))
+    if (value === undefined || value === "") return []
     const name = events === undefined ? value : Object.hasOwn(events, value) ? events[value] : undefined
     return name === undefined ? [] : [{ name, event }]
   },

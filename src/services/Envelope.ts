@@ -15,6 +15,8 @@ export interface Envelope {
   readonly attempt: number
   /** The ordered part of the source it came from, such as a Kafka partition. */
   readonly partition?: string | undefined
+  /** Why the source could not take it whole; it is buried like one that cannot be decoded. */
+  readonly broken?: string | undefined
   /** Its place in that part, such as an offset. */
   readonly position?: number | undefined
 }

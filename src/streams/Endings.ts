@@ -82,6 +82,8 @@ export class Endings {
 
   /** Settles a delivery with nothing open on it, its claim first. */
   end(work: Work, settlement: Settlement): void {
+    if (work.ended) return
+    work.ended = true
     if (work.claimed) this.releaseClaim(work, settlement)
     else this.settle(work, settlement)
   }

@@ -10,48 +10,41 @@ export interface Line {
   readonly cut: boolean
 }
 
+/** Units: bytes. A longer line is cut there and the rest of it skipped. */
+export const lineMaxDefault = 16 * 1024 * 1024
+
+/** Empty lines are counted, but not given. A cutter that is handed in keeps an open line over several streams. */
+export const lines = <E, R>(
+  chunks: Stream.Stream<Uint8Array, E, R>,
+  cutter: Cutter = new Cutter()
+): Stream.Stream<Line, E, R> =>
+  Stream.concat(
+    Stream.map(chunks, (chunk) => cutter.push(chunk)),
+    Stream.fromEffect(Effect.sync(() => cutter.end()))
+  ).pipe(Stream.filter(Array.isReadonlyArrayNonEmpty), Stream.flattenArray)
+
 /** A line as an envelope: a new id per arrival, its number as its place. */
 export const envelopeOf = (source: string, { bytes, cut, number }: Line, receivedAt: number): Envelope.Envelope => ({
   id: crypto.randomUUID(),
   source,
   key: undefined,
-  headers: cut ? { "sluice-cut": "true" } : Envelope.noHeaders,
+  headers: Envelope.noHeaders,
   payload: bytes,
   receivedAt,
   attempt: 1,
+  broken: cut ? `the line is longer than ${lineMaxDefault} bytes; only its beginning is kept` : undefined,
   position: number
 })
 
 const newline = 0x0a
 const carriageReturn = 0x0d
 
-/** Units: bytes. A longer line is cut there and the rest of it skipped. */
-export const lineMaxDefault = 16 * 1024 * 1024
-
-/** Empty lines are counted, but not given. */
-export const lines = <E, R>(
-  chunks: Stream.Stream<Uint8Array, E, R>,
-  lineMax = lineMaxDefault
-): Stream.Stream<Line, E, R> =>
-  Stream.suspend(() => {
-    const cutter = new Cutter(lineMax)
-    return Stream.concat(
-      Stream.map(chunks, (chunk) => cutter.push(chunk)),
-      Stream.fromEffect(Effect.sync(() => cutter.end()))
-    ).pipe(Stream.filter(Array.isReadonlyArrayNonEmpty), Stream.flattenArray)
-  })
-
 type Lines = Line[]
 
-class Cutter {
+export class Cutter {
   private parts: Uint8Array[] = []
   private length = 0
   private number = 0
-  private readonly lineMax: number
-
-  constructor(lineMax: number) {
-    this.lineMax = lineMax
-  }
 
   push(chunk: Uint8Array): ReadonlyArray<Line> {
     const found: Lines = []
@@ -73,20 +66,16 @@ class Cutter {
 
   private add(bytes: Uint8Array): void {
     if (bytes.length === 0) return
-    const room = this.lineMax - this.kept
+    const room = lineMaxDefault - this.length
     if (room > 0) this.parts.push(bytes.length > room ? bytes.subarray(0, room) : bytes)
     this.length += bytes.length
-  }
-
-  private get kept(): number {
-    return this.parts.reduce((sum, part) => sum + part.length, 0)
   }
 
   private finish(found: Lines): void {
     this.number++
     const whole = this.parts.length === 1 ? this.parts[0]! : joined(this.parts)
     const bytes = whole.at(-1) === carriageReturn ? whole.subarray(0, -1) : whole
-    if (bytes.length > 0) found.push({ bytes, number: this.number, cut: this.length > this.lineMax })
+    if (bytes.length > 0) found.push({ bytes, number: this.number, cut: this.length > lineMaxDefault })
     this.parts = []
     this.length = 0
   }

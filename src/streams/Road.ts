@@ -98,6 +98,10 @@ export class Road implements LegEnds, Found {
     this.stats.received++
     this.stats.held++
     this.stats.heldBytes += delivery.envelope.payload.length
+    if (delivery.envelope.broken !== undefined) {
+      this.undecodable(work, delivery.envelope.broken)
+      return undefined
+    }
     let ready: Ready<Event, DecodeError>
     try {
       ready = this.options.plan.codec.decode(delivery.envelope)
@@ -284,8 +288,9 @@ export class Road implements LegEnds, Found {
   private answered(leg: Leg): void {
     const { work } = leg
     leg.answered = true
-    work.legsOpen--
+    // The leg stays open until its replies are on their way, so that a publish that ends at once ends nothing else.
     this.publishing.answered(work)
+    work.legsOpen--
     if (work.legsOpen === 0) this.leave(work)
     this.endings.endIfDone(work)
   }

@@ -3,23 +3,32 @@ import { Array, Clock, Effect, Schema, Stdio, Stream } from "effect"
 import * as Component from "../services/Component.ts"
 import type { Delivery } from "../services/Delivery.ts"
 import { type Source, SourceError } from "../services/Source.ts"
-import { envelopeOf, type Line, lines } from "./Lines.ts"
+import { Cutter, envelopeOf, type Line, lines } from "./Lines.ts"
 
-export const make: Effect.Effect<Source, never, Stdio.Stdio> = Effect.map(Stdio.Stdio, ({ stdin }) => ({
-  name: "stdin",
-  redelivers: false,
-  answers: false,
-  open: Effect.succeed(
-    lines(stdin).pipe(
-      Stream.mapArrayEffect((array) =>
-        Effect.map(Clock.currentTimeMillis, (now) => Array.map(array, (line) => deliveryOf(line, now)))
-      ),
-      Stream.mapError(
-        (cause) => new SourceError({ source: "stdin", reason: `cannot read: ${cause.message}`, away: false, cause })
-      )
+export const make: Effect.Effect<Source, never, Stdio.Stdio> = Effect.map(Stdio.Stdio, ({ stdin }) => {
+  // Over all openings: what came of an open line, and whether the input has ended, which it does only once.
+  const cutter = new Cutter()
+  let ended = false
+  const stream = lines(stdin, cutter).pipe(
+    Stream.mapArrayEffect((array) =>
+      Effect.map(Clock.currentTimeMillis, (now) => Array.map(array, (line) => deliveryOf(line, now)))
+    ),
+    Stream.mapError(
+      (cause) => new SourceError({ source: "stdin", reason: `cannot read: ${cause.message}`, away: false, cause })
+    ),
+    Stream.onEnd(
+      Effect.sync(() => {
+        ended = true
+      })
     )
   )
-}))
+  return {
+    name: "stdin",
+    redelivers: false,
+    answers: false,
+    open: Effect.sync(() => (ended ? Stream.empty : stream))
+  }
+})
 
 export const component = Component.source({
   type: "stdin",

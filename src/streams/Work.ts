@@ -23,6 +23,8 @@ export class Work {
   declare buriedFor: string | undefined
   declare givenBackFor: string | undefined
   declare claimed: boolean
+  /** Its settlement is on its way: there is only one. */
+  declare ended: boolean
   declare readonly delivery: Delivery
   /** The order of arrival. */
   declare readonly sequence: number
@@ -43,6 +45,7 @@ export class Work {
     this.buriedFor = undefined
     this.givenBackFor = undefined
     this.claimed = false
+    this.ended = false
     this.delivery = delivery
     this.sequence = sequence
     this.takenAt = takenAt

@@ -425,3 +425,50 @@ describe("Road", () => {
     }).pipe(Effect.provide(DeadLettersMemory.layer))
   )
 })
+
+describe("Road, exactly once", () => {
+  it.effect("settles once when a reply cannot be published, and keeps a letter that starts again at the dispatch", () =>
+    Effect.gen(function* () {
+      const cyclic: Record<string, unknown> = {}
+      cyclic.self = cyclic
+      let answer: unknown = cyclic
+      const queue = yield* SourceMemory.make()
+      const publisher = PublisherMemory.make()
+      const handle = yield* Pipeline.start(
+        Define.define({
+          name: "odd",
+          source: queue,
+          decode,
+          dispatch: [{ run: () => accepted(answer) }],
+          publish: [{ to: publisher }]
+        })
+      )
+      yield* queue.offer({ id: "1", key: "k", payload: 1 })
+      yield* TestClock.adjust(0)
+      answer = 10n
+      yield* queue.offer({ id: "2", key: "k", payload: 2 })
+      yield* TestClock.adjust(0)
+      assert.deepStrictEqual(tags(queue), [
+        ["1", "Buried"],
+        ["2", "Buried"]
+      ])
+      assert.strictEqual((yield* handle.status).held, 0)
+      const letters = yield* (yield* DeadLetters).list({})
+      assert.deepStrictEqual(
+        letters.map(({ reply, stage }) => [stage, reply]),
+        [
+          ["dispatch", undefined],
+          ["dispatch", undefined]
+        ]
+      )
+      JSON.stringify(letters)
+      answer = "fine"
+      const replayed = yield* handle.replay(letters)
+      assert.deepStrictEqual(
+        replayed.map(({ outcome }) => outcome),
+        ["acked", "acked"]
+      )
+      assert.strictEqual(publisher.published.length, 2)
+    }).pipe(Effect.scoped, Effect.provide(DeadLettersMemory.layer))
+  )
+})
