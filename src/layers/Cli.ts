@@ -84,8 +84,8 @@ const graph = Command.make(
   "graph",
   { ...place, json },
   Effect.fnUntraced(function* ({ json, ...place }) {
-    const { config } = yield* load(place)
-    const drawn = Graph.mermaid(config)
+    const { config, file } = yield* load(place)
+    const drawn = Graph.mermaid(config, file.hide)
     yield* Console.log(json ? JSON.stringify({ mermaid: drawn }) : drawn.trimEnd())
   })
 ).pipe(Command.withDescription("Draw the pipelines of a config as a Mermaid flow chart"))

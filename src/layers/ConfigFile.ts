@@ -45,6 +45,8 @@ export interface ConfigFile {
   readonly value: unknown
   /** Places a problem in the text and words it. */
   readonly finding: (problem: Problem) => Finding
+  /** Puts variables back where their values stand in a text: what is logged or kept shows the text as written. */
+  readonly hide: (text: string) => string
 }
 
 type Environment = Readonly<Record<string, string | undefined>>
@@ -61,12 +63,16 @@ export const parse = (file: string, text: string, environment: Environment): Con
   }
   const masked = mask(text)
   const lines = new LineCounter()
-  const document = parseDocument(masked.text, {
-    lineCounter: lines,
-    prettyErrors: false,
-    strict: true,
-    uniqueKeys: true
-  })
+  const document = tried(() =>
+    parseDocument(masked.text, {
+      lineCounter: lines,
+      prettyErrors: false,
+      strict: true,
+      uniqueKeys: true
+    })
+  )
+  if (document instanceof Error)
+    return new ConfigError({ findings: [{ file, line: 1, column: 1, path: "", message: "nested too deep" }] })
   const at = (offset: number, path: Place, message: string): Finding => {
     const { col, line } = lines.linePos(offset)
     return { file, line, column: col, path: path.join("."), message: masked.written(message) }
@@ -76,19 +82,22 @@ export const parse = (file: string, text: string, environment: Environment): Con
   const unset: Array<Finding> = []
   fill(document.contents, masked, environment, (node, message) => unset.push(at(node.range?.[0] ?? 0, [], message)))
   if (unset.length > 0) return new ConfigError({ findings: unset })
-  const value = toValue(() => document.toJS({ maxAliasCount: 100 }))
+  const value = tried(() => document.toJS({ maxAliasCount: 100 }))
   if (value instanceof Error) return new ConfigError({ findings: [at(0, [], value.message)] })
+  const hide = hider(masked, environment)
   return {
     file,
     value,
+    hide,
     finding: (problem) => {
       const { node, offset } = locate(document.contents, problem.path, problem.found === problem.path.at(-1))
-      return at(offset, problem.path, sentence(problem, node, masked))
+      return at(offset, problem.path, sentence(problem, node, masked, hide))
     }
   }
 }
 
-const toValue = (read: () => unknown): unknown => {
+/** Parser and decoder follow the nesting with the stack, which a hostile file can use up. */
+const tried = <A>(read: () => A): A | Error => {
   try {
     return read()
   } catch (error) {
@@ -157,6 +166,20 @@ const fill = (
   })
 }
 
+/** Shorter values stand in texts by chance. Units: characters. */
+const hiddenMin = 4
+
+const hider = ({ variables }: Masked, environment: Environment): ((text: string) => string) => {
+  const values = variables.flatMap(({ name }) => {
+    const value = name === undefined ? undefined : environment[name]
+    if (value === undefined || value.length < hiddenMin) return []
+    const spellings = [value, encodeURI(value), encodeURIComponent(value), value.toLowerCase()]
+    return spellings.map((spelling) => [spelling, `\${${name}}`] as const)
+  })
+  const longestFirst = [...new Map(values)].sort(([a], [b]) => b.length - a.length)
+  return (text) => longestFirst.reduce((shown, [value, name]) => shown.replaceAll(value, name), text)
+}
+
 const asWritten = Symbol("sluice/asWritten")
 type Filled = Scalar & { [asWritten]?: string }
 
@@ -209,11 +232,18 @@ const locate = (
   return { node: node ?? undefined, offset }
 }
 
-const sentence = ({ expected, found, path, words }: Problem, node: Node | undefined, masked: Masked): string => {
+const sentence = (
+  { expected, found, path, words }: Problem,
+  node: Node | undefined,
+  masked: Masked,
+  hide: (text: string) => string
+): string => {
   const text =
     node !== undefined && (node as Filled)[asWritten] !== undefined ? (node as Filled)[asWritten]! : shown(found)
   const near = words === undefined ? undefined : nearest(String(found ?? path.at(-1)), words)
-  return masked.written(`expected ${expected}, found ${text}${near === undefined ? "" : ` (did you mean ${near}?)`}`)
+  return masked.written(
+    `expected ${hide(expected)}, found ${text}${near === undefined ? "" : ` (did you mean ${near}?)`}`
+  )
 }
 
 /** The known word that is nearest to what was written, if any is near. */

@@ -74,7 +74,7 @@ export const component = Component.dispatcher({
     /** A larger answer is a failure. */
     responseMax: Fields.orElse(Fields.Bytes, HttpCall.responseMaxDefault)
   }),
-  make: (options, { concurrency }) => make({ ...options, connections: concurrency })
+  make: (options, { concurrency, hide }) => make({ ...options, connections: concurrency, hide })
 })
 
 interface Content {

@@ -1,7 +1,8 @@
 /** Draws the pipelines of a config as a Mermaid flow chart. */
 import type { Config } from "./Config.ts"
 
-export const mermaid = (config: Config): string => {
+/** `hide` puts variables back where their values stand. */
+export const mermaid = (config: Config, hide: (text: string) => string): string => {
   const lines = ["flowchart LR"]
   Object.entries(config.pipelines).forEach(([name, pipeline], p) => {
     const id = (part: string): string => `p${p}_${part}`
@@ -26,7 +27,7 @@ export const mermaid = (config: Config): string => {
     lines.push(`  ${id("decode")} -.-> ${letters}[("dead letters")]`)
     for (const end of ends) lines.push(`  ${end} -.-> ${letters}`)
   })
-  return `${lines.join("\n")}\n`
+  return `${hide(lines.join("\n"))}\n`
 }
 
 /** What tells one component from another of its type. */

@@ -30,6 +30,8 @@ export interface Options {
   readonly larger?: Limits["larger"] | undefined
   /** Calls that may be under way at the same time. */
   readonly connections: number
+  /** Applied to what a reason shows of the target. */
+  readonly hide?: ((text: string) => string) | undefined
 }
 
 /** The options every component that calls has. */
@@ -94,17 +96,19 @@ export const make: (options: Options) => Effect.Effect<HttpCall, OptionsError, S
     )
     const limits: Limits = { timeoutMillis, redirects, responseMax, larger }
     const retried = retriedOf(options.retryOn ?? ["5xx"])
-    const where = `${method} ${shown(url)}`
+    const hide = options.hide ?? ((text: string) => text)
+    const target = hide(shown(url))
+    const where = `${method} ${target}`
     const probed = { ...limits, timeoutMillis: Math.min(timeoutMillis, probeMillis), redirects: 0 }
     return {
       call: (body, extra) =>
         send(agent, { method, url, headers: { ...extra, ...headers }, body }, limits).pipe(
-          Effect.mapError((broken) => failureOf(where, limits, retried, broken)),
+          Effect.mapError((broken) => failureOf(where, limits, retried, broken, hide)),
           Effect.flatMap((answer) => judge(where, redirects, retried, answer))
         ),
       probe: send(agent, { method: "HEAD", url, headers, body: undefined }, probed).pipe(
-        Effect.mapError((broken) => failureOf(`HEAD ${shown(url)}`, probed, retried, broken)),
-        Effect.flatMap((answer) => (isBusy(answer.status) ? failed(`HEAD ${shown(url)}`, answer) : Effect.void))
+        Effect.mapError((broken) => failureOf(`HEAD ${target}`, probed, retried, broken, hide)),
+        Effect.flatMap((answer) => (isBusy(answer.status) ? failed(`HEAD ${target}`, answer) : Effect.void))
       )
     }
   }
@@ -184,7 +188,8 @@ const failureOf = (
   where: string,
   { responseMax, timeoutMillis }: Limits,
   retried: Retried,
-  broken: Broken
+  broken: Broken,
+  hide: (text: string) => string
 ): Failure => {
   switch (broken._tag) {
     case "Timeout": {
@@ -200,7 +205,7 @@ const failureOf = (
     }
     case "Failed": {
       const { error: cause, sent } = broken
-      const said = cause.message === "" ? (cause.code ?? cause.name) : words(cause)
+      const said = hide(cause.message === "" ? (cause.code ?? cause.name) : words(cause))
       // Undici did not even try: the request itself is wrong, by its headers most likely.
       if (cause.code === "UND_ERR_INVALID_ARG" || cause.code === "UND_ERR_NOT_SUPPORTED") {
         return { reason: `${where} cannot be sent: ${said}`, presence: "answered", retryable: false, cause }

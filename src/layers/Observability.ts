@@ -86,7 +86,7 @@ const registerOne = (one: Supervised, context: Context.Context<Scope.Scope>) => 
   counter("sluice_dead_letters_total", "Dead letters written", () => stats.letters)
   counter("sluice_published_total", "Replies confirmed by a publisher", () => stats.published)
   gauge("sluice_held", "Deliveries received and not settled", () => stats.held)
-  gauge("sluice_held_bytes", "Payload bytes of what is held", () => stats.heldBytes)
+  gauge("sluice_held_bytes", "Bytes of what is held, as it came and decoded", () => stats.heldBytes)
   gauge("sluice_in_flight", "Legs at work", () => one.handle?.gauges().working ?? 0)
   gauge("sluice_lanes", "Keys with work in hand", () => one.handle?.gauges().lanes ?? 0)
   gauge("sluice_paused", "1 while the source is held back", () => (one.handle?.gauges().waiting === true ? 1 : 0))

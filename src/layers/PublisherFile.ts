@@ -5,7 +5,8 @@ import * as Fields from "../services/Fields.ts"
 import { PublishError, type Publisher } from "../services/Publisher.ts"
 import * as Lines from "./OutgoingLines.ts"
 
-export const make = Effect.fnUntraced(function* (path: string) {
+/** `shown` is the path as reasons name it. */
+export const make = Effect.fnUntraced(function* (path: string, shown = path) {
   const fs = yield* FileSystem.FileSystem
   const folder = (yield* Path.Path).dirname(path)
   const publisher: Publisher = {
@@ -18,7 +19,7 @@ export const make = Effect.fnUntraced(function* (path: string) {
         Effect.mapError(
           (cause) =>
             new PublishError({
-              reason: `cannot append to ${path}: ${cause.message}`,
+              reason: `cannot append to ${shown}: ${cause.reason._tag}`,
               // A full disk is an outage of the file: waited out, not counted.
               presence: "busy",
               retryable: true,
@@ -34,5 +35,9 @@ export const component = Component.publisher({
   type: "file",
   summary: "A file that is appended to, one message per line (NDJSON).",
   options: Schema.Struct({ path: Fields.Text }),
-  make: ({ path }, { folder }) => Effect.flatMap(Path.Path, (paths) => make(paths.resolve(folder, path)))
+  make: ({ path }, { folder, hide }) =>
+    Effect.flatMap(Path.Path, (paths) => {
+      const resolved = paths.resolve(folder, path)
+      return make(resolved, hide(resolved))
+    })
 })

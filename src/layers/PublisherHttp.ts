@@ -5,7 +5,7 @@ import { PublishError, type Publisher } from "../services/Publisher.ts"
 import * as HttpCall from "./HttpCall.ts"
 import * as Utf8 from "./Utf8.ts"
 
-export interface Options extends Pick<HttpCall.Options, "url" | "method" | "headers" | "timeout"> {
+export interface Options extends Pick<HttpCall.Options, "url" | "method" | "headers" | "timeout" | "hide"> {
   /** Messages that may be under way at the same time; 64 by default. */
   readonly connections?: number | undefined
 }
@@ -43,7 +43,7 @@ export const component = Component.publisher({
   type: "http",
   summary: "A request to an HTTP endpoint for each message; a 2xx confirms it.",
   options: Schema.Struct(HttpCall.fields),
-  make: (options, { concurrency }) => make({ ...options, connections: concurrency })
+  make: (options, { concurrency, hide }) => make({ ...options, connections: concurrency, hide })
 })
 
 const typeOf = (value: Uint8Array): string => (isJson(value) ? "application/json" : "application/octet-stream")

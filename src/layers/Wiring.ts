@@ -19,7 +19,7 @@ export const plans = Effect.fnUntraced(function* (
   const problems: Array<Problem> = []
   const made: Array<Plan> = []
   for (const [name, pipeline] of Object.entries(loaded.config.pipelines)) {
-    const result = yield* Effect.result(planOf(name, pipeline, loaded.folder))
+    const result = yield* Effect.result(planOf(name, pipeline, loaded.folder, loaded.file.hide))
     if (Result.isSuccess(result)) made.push(result.success)
     else problems.push(...within(["pipelines", name], result.failure).problems)
   }
@@ -27,8 +27,8 @@ export const plans = Effect.fnUntraced(function* (
   return made
 })
 
-const planOf = Effect.fnUntraced(function* (name: string, pipeline: Pipeline, folder: string) {
-  const site: Site = { pipeline: name, folder, concurrency: pipeline.concurrency, events: undefined }
+const planOf = Effect.fnUntraced(function* (name: string, pipeline: Pipeline, folder: string, hide: Site["hide"]) {
+  const site: Site = { pipeline: name, folder, concurrency: pipeline.concurrency, hide }
   const parts = yield* all({
     source: makeOne(Catalog.sources, ["source"], pipeline.source, site),
     decode: decoderOf(pipeline, site),

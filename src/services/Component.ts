@@ -30,8 +30,8 @@ export interface Site {
   readonly folder: string
   /** The pipeline's concurrency, for pools. Units: working legs. */
   readonly concurrency: number
-  /** Events the pipeline's detectors can find, where they are known. */
-  readonly events: ReadonlyArray<string> | undefined
+  /** Puts the names of variables back where their values stand in a text that is logged or kept. */
+  readonly hide: (text: string) => string
 }
 
 /** What a component may ask for when it is made. */

@@ -29,6 +29,9 @@ export interface Delivery {
   readonly resume?: Resume | undefined
 }
 
+/** What a held delivery weighs: its payload as it came and, about as large, decoded. Units: bytes. */
+export const weightOf = ({ envelope }: Delivery): number => 2 * envelope.payload.length
+
 /** Where a replayed dead letter goes on. */
 export interface Resume {
   readonly letter: string

@@ -10,6 +10,7 @@ import type { Leg } from "./Work.ts"
 class BatchedLeg implements Item {
   alone = false
   since = 0
+  delayMillis = 0
   readonly leg: Leg
 
   constructor(leg: Leg) {
@@ -33,6 +34,7 @@ class BatchAttempt extends Attempt<void> {
     this.batches = batches
     this.all = all
     this.open = all
+    this.attempts = all[0]!.leg.attempts
   }
 
   call(): Effect.Effect<void, unknown> {
@@ -62,6 +64,19 @@ class BatchAttempt extends Attempt<void> {
   giveBack(reason: string): void {
     for (const { leg } of this.takeOpen()) leg.giveBack(reason)
     this.batches.done(this.all)
+  }
+
+  /** What failed in company goes on by itself, so that one message does not take its neighbours with it. */
+  override divide(delayMillis: number): boolean {
+    if (this.open.length === 1) return false
+    const open = this.takeOpen()
+    for (const item of open) {
+      item.alone = true
+      item.delayMillis = delayMillis
+      item.leg.attempts = this.attempts
+    }
+    this.batches.done(this.all, open)
+    return true
   }
 
   private takeOpen(): ReadonlyArray<BatchedLeg> {
@@ -113,7 +128,12 @@ export const make = (options: {
     ageMillis: options.ageMillis,
     runner: options.runner,
     open: () => true,
-    begin: (batch) => options.target.submit(new BatchAttempt(options.target, options.plan, batches, batch))
+    begin: (batch) => {
+      const attempt = new BatchAttempt(options.target, options.plan, batches, batch)
+      const { delayMillis } = batch[0]!
+      if (delayMillis > 0) options.target.submitLater(attempt, delayMillis)
+      else options.target.submit(attempt)
+    }
   })
   return {
     offer: (leg: Leg): void => batches.offer(new BatchedLeg(leg)),

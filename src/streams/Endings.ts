@@ -2,7 +2,7 @@
 import { Effect, Exit } from "effect"
 import type { DeadLetters } from "../services/DeadLetters.ts"
 import type { Dedupe } from "../services/Dedupe.ts"
-import { acked, type Settlement } from "../services/Delivery.ts"
+import { acked, type Settlement, weightOf } from "../services/Delivery.ts"
 import type { Policy } from "../services/Failure.ts"
 import { isLater } from "../services/Ready.ts"
 import * as Burial from "./Burial.ts"
@@ -137,7 +137,7 @@ export class Endings {
     else if (settlement._tag === "Buried") stats.buried++
     else if (settlement._tag === "Nacked") stats.nacked++
     stats.held--
-    stats.heldBytes -= work.delivery.envelope.payload.length
+    stats.heldBytes -= weightOf(work.delivery)
     stats.latency.observe(runner.time - work.takenAt)
     if (stats.held === 0 && this.idlers.length > 0) for (const idle of this.idlers.splice(0)) idle()
     onSettled()

@@ -1,7 +1,7 @@
 /** The road of a pipeline: takes deliveries, decodes, orders them by key, runs their legs, publishes, and settles each once. */
 import { Effect, Exit, type Fiber, MutableList } from "effect"
 import type { DecodeError } from "../services/Codec.ts"
-import { acked, type Delivery } from "../services/Delivery.ts"
+import { acked, type Delivery, weightOf } from "../services/Delivery.ts"
 import type { Detection, Event } from "../services/Event.ts"
 import type { Policy } from "../services/Failure.ts"
 import { isLater, type Ready } from "../services/Ready.ts"
@@ -97,7 +97,7 @@ export class Road implements LegEnds, Found {
     const work = new Work(delivery, ++this.sequence, this.options.runner.time)
     this.stats.received++
     this.stats.held++
-    this.stats.heldBytes += delivery.envelope.payload.length
+    this.stats.heldBytes += weightOf(delivery)
     if (delivery.envelope.broken !== undefined) {
       this.undecodable(work, delivery.envelope.broken)
       return undefined

@@ -6,9 +6,10 @@ import { type Source, SourceError } from "../services/Source.ts"
 import { envelopeOf, type Line, lines } from "./Lines.ts"
 import { Offsets } from "./Offsets.ts"
 
-export const make = Effect.fnUntraced(function* (path: string) {
+/** `shown` is the path as logs and letters name it. */
+export const make = Effect.fnUntraced(function* (path: string, shown = path) {
   const fs = yield* FileSystem.FileSystem
-  const name = `file:${path}`
+  const name = `file:${shown}`
   // Line numbers, over all openings of this source.
   const settled = new Offsets({ watermark: 1, settled: [] })
   const source: Source = {
@@ -23,7 +24,7 @@ export const make = Effect.fnUntraced(function* (path: string) {
           Effect.map(Clock.currentTimeMillis, (now) => Array.map(array, (line) => deliveryOf(name, settled, line, now)))
         ),
         Stream.mapError(
-          (cause) => new SourceError({ source: name, reason: `cannot read: ${cause.message}`, away: false, cause })
+          (cause) => new SourceError({ source: name, reason: `cannot read: ${cause.reason._tag}`, away: false, cause })
         )
       )
     })
@@ -35,7 +36,11 @@ export const component = Component.source({
   type: "file",
   summary: "A file, one message per line (NDJSON); ends at its end.",
   options: Schema.Struct({ path: Schema.NonEmptyString }),
-  make: ({ path }, { folder }) => Effect.flatMap(Path.Path, (paths) => make(paths.resolve(folder, path)))
+  make: ({ path }, { folder, hide }) =>
+    Effect.flatMap(Path.Path, (paths) => {
+      const resolved = paths.resolve(folder, path)
+      return make(resolved, hide(resolved))
+    })
 })
 
 const deliveryOf = (source: string, settled: Offsets, line: Line, now: number): Delivery => {

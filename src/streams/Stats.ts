@@ -36,7 +36,7 @@ export class Stats {
   published = 0
   /** Deliveries received and not settled. */
   held = 0
-  /** Units: bytes of their payloads. */
+  /** Units: bytes of their payloads, as they came and decoded. */
   heldBytes = 0
   /** From the source's hand to the settlement. */
   readonly latency = new Histogram()

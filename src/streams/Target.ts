@@ -16,6 +16,8 @@ export const retryDefault: Retry = { attempts: 8, backoffMillis: 200, maxMillis:
 
 /** The longest wait a target may ask for. */
 const retryAfterMaxMillis = 3_600_000
+/** Units: milliseconds. From when on an outage is worth a line. */
+const outageToldMillis = 1_000
 /** A target that is away is asked at least this often. */
 const probeMaxMillis = 5_000
 
@@ -80,6 +82,9 @@ export interface Options {
 
 interface Outage {
   readonly since: number
+  readonly reason: string
+  /** Said; one that is over within a second is not worth two lines. */
+  told: boolean
   delayMillis: number
   timer: Fiber.Fiber<unknown> | undefined
 }
@@ -230,21 +235,27 @@ export class Target {
   }
 
   private beginOutage(attempt: Attempt<any>, verdict: Verdict): void {
-    const { name, retry, runner } = this.options
+    const { retry, runner } = this.options
     this.wait(attempt)
     if (this.outage !== undefined || this.closed !== undefined) return
     this.outage = {
       since: runner.now(),
+      reason: verdict.reason,
+      told: false,
       delayMillis: Math.min(verdict.retryAfterMillis ?? retry.backoffMillis, probeMaxMillis),
       timer: undefined
     }
-    runner.log(Effect.logWarning(`${name}: outage begins: ${verdict.reason}`))
     this.probeLater(this.outage)
   }
 
   /** Tries what waits, one after the other in turn, so that a message that kills the target does not hide its return. */
   private probeLater(outage: Outage): void {
-    outage.timer = this.options.runner.after(outage.delayMillis, () => {
+    const { name, runner } = this.options
+    outage.timer = runner.after(outage.delayMillis, () => {
+      if (!outage.told && runner.time - outage.since >= outageToldMillis) {
+        outage.told = true
+        runner.log(Effect.logWarning(`${name}: outage: ${outage.reason}`))
+      }
       outage.delayMillis = Math.min(outage.delayMillis * 2, probeMaxMillis)
       const attempt = this.waiting.shift()
       if (attempt !== undefined) {
@@ -260,7 +271,8 @@ export class Target {
     const outage = this.outage!
     this.outage = undefined
     outage.timer?.interruptUnsafe()
-    runner.log(Effect.logInfo(`${name}: outage over after ${Math.round((runner.now() - outage.since) / 100) / 10} s`))
+    const seconds = Math.round((runner.now() - outage.since) / 100) / 10
+    if (outage.told) runner.log(Effect.logInfo(`${name}: outage over after ${seconds} s`))
     for (const attempt of this.waiting.splice(0)) this.submit(attempt)
   }
 }

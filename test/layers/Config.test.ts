@@ -41,7 +41,7 @@ describe("Config", () => {
       Effect.gen(function* () {
         const { loaded, plans } = yield* check(`${folder}/${file}`)
         assert.isAbove(plans.length, 0)
-        assert.match(Graph.mermaid(loaded.config), /^flowchart LR\n/)
+        assert.match(Graph.mermaid(loaded.config, loaded.file.hide), /^flowchart LR\n/)
       }).pipe(Effect.provide(NodeServices.layer))
     )
   }

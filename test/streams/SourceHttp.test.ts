@@ -400,7 +400,7 @@ describe("SourceHttp", () => {
       })
   )
 
-  const site = { pipeline: "hooks", folder: "/", concurrency: 1, events: undefined }
+  const site = { pipeline: "hooks", folder: "/", concurrency: 1, hide: (text: string) => text }
   const options = { path: "/hooks", method: "POST", answerWithin: "30 seconds" }
   const made = SourceHttp.component.make(options, site).pipe(Effect.provide(NodeServices.layer)) as Effect.Effect<
     unknown,
