@@ -1,5 +1,16 @@
 /** The command line: run, check, schema, graph and dlq. */
-import { Console, Effect, type FileSystem, Layer, Option, type Path, Schema, type Stdio, type Terminal } from "effect"
+import {
+  Console,
+  Effect,
+  type FileSystem,
+  Layer,
+  Logger,
+  Option,
+  type Path,
+  Schema,
+  type Stdio,
+  type Terminal
+} from "effect"
 import { Argument, CliError, Command, Flag } from "effect/cli"
 import type { ChildProcessSpawner } from "effect/process"
 import * as App from "./App.ts"
@@ -7,6 +18,7 @@ import * as CliDeadLetters from "./CliDeadLetters.ts"
 import * as Config from "./Config.ts"
 import { Environment } from "./Environment.ts"
 import * as Graph from "./Graph.ts"
+import * as Observability from "./Observability.ts"
 import { version } from "./Version.ts"
 import * as Wiring from "./Wiring.ts"
 
@@ -40,17 +52,19 @@ const run = Command.make(
     strict: Flag.Boolean("strict").pipe(
       Flag.withDescription("Exit with 3 when something was buried"),
       Flag.withDefault(false)
-    )
+    ),
+    json: Flag.Boolean("json").pipe(Flag.withDescription("Log as JSON, also on a terminal"), Flag.withDefault(false))
   },
-  Effect.fnUntraced(function* ({ strict, ...place }) {
+  Effect.fnUntraced(function* ({ json, strict, ...place }) {
     const loaded = yield* load(place)
+    const logger = json ? Logger.layer([Observability.logger(false)]) : Layer.empty
     yield* Effect.gen(function* () {
       const supervisor = yield* App.start(loaded)
       const outcome = yield* supervisor.await.pipe(Effect.onInterrupt(() => supervisor.drain))
       if (outcome.failed.length > 0) return yield* new Exit({ code: 1 })
       const buried = supervisor.pipelines.reduce((sum, { stats }) => sum + stats.letters, 0)
       if (strict && buried > 0) return yield* new Exit({ code: 3 })
-    }).pipe(Effect.scoped, Effect.provide(Layer.merge(App.storage(loaded), App.http(loaded))))
+    }).pipe(Effect.scoped, Effect.provide(Layer.mergeAll(App.storage(loaded), App.http(loaded), logger)))
   })
 ).pipe(
   Command.withDescription("Run the pipelines of a config; the default command"),
@@ -61,8 +75,15 @@ const check = Command.make(
   "check",
   { ...place, json },
   Effect.fnUntraced(function* ({ json, ...place }) {
-    const loaded = yield* load(place)
-    const plans = yield* Effect.provide(Effect.scoped(Wiring.plans(loaded)), App.dry(loaded))
+    const checked = Effect.gen(function* () {
+      const loaded = yield* load(place)
+      return { loaded, plans: yield* Effect.provide(Effect.scoped(Wiring.plans(loaded)), App.dry(loaded)) }
+    })
+    const { loaded, plans } = yield* Effect.tapError(checked, (error) =>
+      json && error._tag === "ConfigError"
+        ? Console.log(JSON.stringify({ ok: false, findings: error.findings }))
+        : Effect.void
+    )
     const names = plans.map(({ name }) => name)
     yield* Console.log(
       json
@@ -136,7 +157,7 @@ export const main = (
   | ChildProcessSpawner.ChildProcessSpawner
   | Environment
 > =>
-  Command.runWith(sluice, { version })(withRun(args)).pipe(
+  Command.runWith(sluice, { version })(withRun(ordered(args))).pipe(
     Effect.catch((error) => {
       if (error instanceof Exit) return Effect.fail(error)
       if (CliError.isCliError(error)) return Effect.fail(new Exit({ code: 2 }))
@@ -146,6 +167,22 @@ export const main = (
       )
     })
   )
+
+const deadLetterCommands = ["ls", "show", "replay", "purge"]
+
+/** Flags may stand anywhere: the words of the command go first, then the config where `-f` names it, then the rest. */
+const ordered = (args: ReadonlyArray<string>): ReadonlyArray<string> => {
+  const rest = [...args]
+  const take = (known: ReadonlyArray<string>): ReadonlyArray<string> => {
+    const at = rest.findIndex((arg, i) => known.includes(arg) && !["-f", "--file"].includes(rest[i - 1] ?? ""))
+    return at === -1 ? [] : rest.splice(at, 1)
+  }
+  const command = take(commands)
+  const words = command[0] === "dlq" ? [...command, ...take(deadLetterCommands)] : command
+  const flag = rest.findIndex((arg) => ["-f", "--file"].includes(arg))
+  const file = flag === -1 || words[0] !== "dlq" ? [] : rest.splice(flag, 2).slice(1)
+  return [...words, ...file, ...rest]
+}
 
 /** `sluice config.yaml` is `sluice run config.yaml`. */
 const withRun = (args: ReadonlyArray<string>): ReadonlyArray<string> => {

@@ -71,6 +71,52 @@ describe("sluice", () => {
     assert.match(ended.stderr, /ticks: received \d+, acked \d+, buried 0, given back \d+/)
   })
 
+  it("takes its flags anywhere", async () => {
+    for (const args of [
+      ["--json", "check", "copy.yaml"],
+      ["check", "-f", "copy.yaml", "--json"],
+      ["dlq", "--json", "ls", "copy.yaml"],
+      ["--json", "dlq", "purge", "-f", "copy.yaml"],
+      ["-f", "copy.yaml", "dlq", "replay", "--json"],
+      ["copy.yaml", "--strict", "--json"]
+    ]) {
+      const ended = await Program.run(folder.path, args)
+      assert.strictEqual(ended.code, 0, `${args.join(" ")}: ${ended.stderr}`)
+    }
+    const wrong = await Program.run(folder.path, ["check", "nothing.yaml", "--json"])
+    assert.strictEqual(JSON.parse(wrong.stdout).ok, false)
+  })
+
+  it("says nothing of the values behind variables, and goes on when a job throws after its answer", async () => {
+    const secret = "hunter2SECRET"
+    const hook = Program.folder({
+      "jobs.mjs": "export const late = () => { setTimeout(() => { throw new Error('late') }, 5); return 1 }\n",
+      "hook.yaml": `pipelines:
+  hook:
+    source: { type: generate, count: 3, rate: 20 }
+    retry: { attempts: 1 }
+    dispatch:
+      - { type: http, url: "http://127.0.0.1:9/hook/\${SEC}", timeout: 1 second, retryOn: [] }
+      - { type: jobs, module: jobs.mjs }
+    publish: [{ type: file, path: "\${SEC}/out" }]
+`
+    })
+    const env = { SEC: secret }
+    const running = Program.start(hook.path, ["hook.yaml"], { env })
+    await running.says(/outage: /)
+    running.child.kill("SIGTERM")
+    const ended = await running.ended
+    const drawn = await Program.run(hook.path, ["graph", "hook.yaml"], { env })
+    for (const text of [ended.stderr, ended.stdout, drawn.stdout]) {
+      assert.notInclude(text, secret)
+      assert.notMatch(text, /\n\s+at /)
+    }
+    assert.match(ended.stderr, /POST http:\/\/127\.0\.0\.1:9\/hook\/\$\{SEC\} cannot be reached/)
+    assert.match(ended.stderr, /thrown outside of any message: late/)
+    assert.strictEqual(ended.code, 0, ended.stderr)
+    hook.remove()
+  })
+
   it("prints its schema, its version and its help", async () => {
     const schema = JSON.parse((await Program.run(folder.path, ["schema"])).stdout)
     assert.strictEqual(schema.type, "object")
