@@ -29,8 +29,8 @@ export interface Delivery {
   readonly resume?: Resume | undefined
 }
 
-/** What a held delivery weighs: its payload as it came and, about as large, decoded. Units: bytes. */
-export const weightOf = ({ envelope }: Delivery): number => 2 * envelope.payload.length
+/** What a held delivery weighs, as measured: about three times its payload, which is held as it came and decoded. Units: bytes. */
+export const weightOf = ({ envelope }: Delivery): number => 3 * envelope.payload.length
 
 /** Where a replayed dead letter goes on. */
 export interface Resume {

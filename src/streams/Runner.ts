@@ -161,5 +161,6 @@ export const words = (error: unknown): string => {
         : typeof error === "object" && error !== null && "message" in error && typeof error.message === "string"
           ? error.message
           : (JSON.stringify(error) ?? String(error))
-  return text.length > 500 ? `${text.slice(0, 500)}...` : text
+  const line = text.replaceAll(/\s+/g, " ").trim()
+  return line.length > 500 ? `${line.slice(0, 500)}...` : line
 }
