@@ -3,11 +3,14 @@ import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, FileSystem, Layer, Sink, Stdio, Stream } from "effect"
 import { TestClock } from "effect/testing"
+import * as TopicsMemory from "../../src/layers/TopicsMemory.ts"
 import * as Envelope from "../../src/services/Envelope.ts"
+import { Topics } from "../../src/services/Topics.ts"
 import * as SourceFile from "../../src/streams/SourceFile.ts"
 import * as SourceGenerate from "../../src/streams/SourceGenerate.ts"
 import * as SourceMemory from "../../src/streams/SourceMemory.ts"
 import * as SourceStdin from "../../src/streams/SourceStdin.ts"
+import * as SourceTopic from "../../src/streams/SourceTopic.ts"
 import * as SourceSuite from "../suites/SourceSuite.ts"
 
 const utf8 = new TextEncoder()
@@ -57,6 +60,22 @@ SourceSuite.suite(
   { givesAgain: true },
   (payloads) => Effect.succeed(SourceGenerate.make({ payload: payloads, count: payloads.length })),
   Layer.empty
+)
+
+SourceSuite.suite(
+  "SourceTopic",
+  { givesAgain: true },
+  (payloads) =>
+    Effect.gen(function* () {
+      const topics = yield* Topics
+      const topic = crypto.randomUUID()
+      yield* topics.append(
+        topic,
+        payloads.map((payload) => ({ id: payload, key: undefined, headers: {}, value: utf8.encode(payload) }))
+      )
+      return yield* SourceTopic.make({ topic, group: "g", from: "earliest" })
+    }),
+  TopicsMemory.layer
 )
 
 const collect = (chunks: ReadonlyArray<string | Uint8Array>) =>
