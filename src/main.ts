@@ -23,9 +23,15 @@ if (!Object.hasOwn(levels, asked)) {
   exit(2)
 }
 
-// The first signal drains; a second one stops at once.
+// The first signal drains; a second one stops at once. Under npm one Ctrl-C arrives twice, from the terminal and from npm:
+// what comes within half a second is the same one.
+const sameSignalMillis = 500
+let signalledAt: number | undefined
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  process.once(signal, () => process.on(signal, () => exit(1)))
+  process.on(signal, () => {
+    signalledAt ??= performance.now()
+    if (performance.now() - signalledAt > sameSignalMillis) exit(1)
+  })
 }
 
 // What a job throws after it has answered belongs to no message any more: it is said, and everything goes on.

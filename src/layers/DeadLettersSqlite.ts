@@ -1,12 +1,16 @@
 /** Dead letters in the embedded store. */
-import { Effect, Layer, Option } from "effect"
+import { Effect, Formatter, Layer, Option } from "effect"
 import { SqlClient, type SqlError } from "effect/sql"
-import { DeadLetters, DeadLettersError, type Letter } from "../services/DeadLetters.ts"
+import { DeadLetters, DeadLettersError, type Filter, type Letter } from "../services/DeadLetters.ts"
 
 export interface Options {
   /** Over this size burials fail: nothing is dropped silently. Units: bytes. */
   readonly bytesMax?: number | undefined
 }
+
+/** Read at a time, so that other fibers have their turn. Units: letters; bytes. */
+const readMax = 256
+const readBytesMax = 4 * 1024 * 1024
 
 interface Row {
   readonly letter: string
@@ -14,50 +18,62 @@ interface Row {
   readonly reply: Uint8Array | null
 }
 
-export const make = Effect.fnUntraced(function* ({ bytesMax = 1024 * 1024 * 1024 }: Options = {}) {
+interface Found {
+  readonly place: number
+  readonly bytes: number
+}
+
+export const make = Effect.fnUntraced(function* ({ bytesMax = 1024 ** 3 }: Options = {}) {
   const sql = yield* SqlClient.SqlClient
+
   const bury = Effect.fnUntraced(function* (letter: Letter) {
     const { payload, reply, text } = encode(letter)
     const bytes = text.length + payload.length + (reply?.length ?? 0)
-    const total = yield* sql<{ bytes: number }>`SELECT bytes FROM dead_letters_total`
-    if (total[0]!.bytes + bytes > bytesMax) {
-      return yield* new DeadLettersError({
-        reason: `the dead letters are full (${bytesMax} bytes): replay or purge some`
-      })
-    }
-    yield* sql`DELETE FROM dead_letters WHERE id = ${letter.id}`
-    yield* sql`INSERT INTO dead_letters VALUES (${letter.id}, ${letter.pipeline}, ${letter.envelope.receivedAt},
-      ${letter.sequence}, ${text}, ${payload}, ${reply}, ${bytes})`
+    const [row] = yield* sql<{ total: number; known: number | null }>`SELECT bytes AS total,
+      (SELECT bytes FROM dead_letters WHERE id = ${letter.id}) AS known FROM dead_letters_total`
+    const more = bytes - (row!.known ?? 0)
+    if (more > 0 && row!.total + more > bytesMax) return yield* full(bytesMax)
+    // A letter that is known keeps its place among those of the same origin.
+    yield* sql`INSERT INTO dead_letters (id, pipeline, received_at, sequence, bytes, letter, payload, reply)
+      VALUES (${letter.id}, ${letter.pipeline}, ${letter.envelope.receivedAt}, ${letter.sequence},
+        ${bytes}, ${text}, ${payload}, ${reply})
+      ON CONFLICT (id) DO UPDATE SET pipeline = excluded.pipeline, received_at = excluded.received_at,
+        sequence = excluded.sequence, bytes = excluded.bytes, letter = excluded.letter,
+        payload = excluded.payload, reply = excluded.reply`
   })
-  const select = (where: Parameters<typeof sql.and>[0]) =>
-    sql<Row>`SELECT letter, payload, reply FROM dead_letters WHERE ${sql.and(where)} ORDER BY received_at, sequence`
+
+  const list = Effect.fnUntraced(function* ({ ids, pipeline }: Filter) {
+    const found = yield* sql<Found>`SELECT place, bytes FROM dead_letters WHERE ${sql.and([
+      sql`1 = 1`,
+      ...(pipeline === undefined ? [] : [sql`pipeline = ${pipeline}`]),
+      ...(ids === undefined ? [] : [sql`id IN (SELECT value FROM json_each(${JSON.stringify(ids)}))`])
+    ])} ORDER BY received_at, sequence, place`
+    const letters: Array<Letter> = []
+    for (const places of parts(found)) {
+      const rows = yield* sql<Row>`SELECT letter, payload, reply FROM dead_letters
+        WHERE place IN (SELECT value FROM json_each(${JSON.stringify(places)})) ORDER BY received_at, sequence, place`
+      for (const row of rows) letters.push(decode(row))
+      yield* Effect.yieldNow
+    }
+    return letters
+  })
+
+  const get = Effect.fnUntraced(function* (id: string) {
+    const rows = yield* sql<Row>`SELECT letter, payload, reply FROM dead_letters WHERE id = ${id}`
+    return Option.map(Option.fromUndefinedOr(rows[0]), decode)
+  })
+
+  const remove = Effect.fnUntraced(function* (ids: ReadonlyArray<string>) {
+    const rows = yield* sql`DELETE FROM dead_letters
+      WHERE id IN (SELECT value FROM json_each(${JSON.stringify(ids)})) RETURNING place`
+    return rows.length
+  })
+
   return DeadLetters.of({
     bury: (letter) => failing("bury", sql.withTransaction(bury(letter))),
-    list: ({ ids, pipeline }) =>
-      failing(
-        "list",
-        Effect.map(
-          select([
-            sql`1 = 1`,
-            ...(pipeline === undefined ? [] : [sql`pipeline = ${pipeline}`]),
-            ...(ids === undefined ? [] : [sql`id IN (SELECT value FROM json_each(${JSON.stringify(ids)}))`])
-          ]),
-          (rows) => rows.map(decode)
-        )
-      ),
-    get: (id) =>
-      failing(
-        "get",
-        Effect.map(select([sql`id = ${id}`]), (rows) => Option.map(Option.fromUndefinedOr(rows[0]), decode))
-      ),
-    remove: (ids) =>
-      failing(
-        "remove",
-        Effect.map(
-          sql`DELETE FROM dead_letters WHERE id IN (SELECT value FROM json_each(${JSON.stringify(ids)})) RETURNING id`,
-          (rows) => rows.length
-        )
-      )
+    list: (filter) => failing("list", list(filter)),
+    get: (id) => failing("read", get(id)),
+    remove: (ids) => failing("remove", remove(ids))
   })
 })
 
@@ -68,30 +84,55 @@ const failing = <A>(what: string, effect: Effect.Effect<A, SqlError.SqlError | D
   Effect.mapError(effect, (error) =>
     error instanceof DeadLettersError
       ? error
-      : new DeadLettersError({ reason: `cannot ${what} dead letters: ${error.reason.message}`, cause: error })
+      : new DeadLettersError({ reason: `cannot ${what} dead letters: ${error.message}`, cause: error })
   )
+
+const full = (bytes: number): DeadLettersError =>
+  new DeadLettersError({ reason: `the dead letters are full (${bytes} bytes): replay or purge some` })
 
 /** The payloads are bytes of their own; all else is text. */
 const encode = (letter: Letter) => {
   const { payload, ...envelope } = letter.envelope
-  const bytes = letter.reply?.payload instanceof Uint8Array ? letter.reply.payload : undefined
-  const reply = letter.reply && {
-    kind: letter.reply.kind,
-    status: letter.reply.status,
-    headers: letter.reply.headers,
-    reason: letter.reply.reason,
-    payload: bytes === undefined ? letter.reply.payload : undefined
+  const { reply } = letter
+  const bytes = reply?.payload instanceof Uint8Array ? reply.payload : null
+  const rest = { ...letter, envelope, reply: bytes === null ? reply : { ...reply, payload: undefined } }
+  return { text: json(rest), payload, reply: bytes }
+}
+
+/** A reply of our own code may hold what JSON cannot (a cycle, a bigint); that must not keep its message from its grave. */
+const json = (letter: { readonly reply: { readonly payload?: unknown } | undefined }): string => {
+  try {
+    return JSON.stringify(letter)
+  } catch {
+    return JSON.stringify({ ...letter, reply: { ...letter.reply, payload: Formatter.format(letter.reply?.payload) } })
   }
-  return { text: JSON.stringify({ ...letter, envelope, reply }), payload, reply: bytes ?? null }
 }
 
 const decode = ({ letter, payload, reply }: Row): Letter => {
   const read = JSON.parse(letter)
   return {
     ...read,
+    // JSON leaves out what is undefined.
     event: read.event,
     leg: read.leg,
     envelope: { ...read.envelope, key: read.envelope.key, payload },
-    reply: read.reply && (reply === null ? read.reply : { ...read.reply, payload: reply })
+    reply: read.reply && { ...read.reply, payload: reply ?? read.reply.payload }
   }
+}
+
+/** Cut where a part holds enough letters or bytes. */
+const parts = (found: ReadonlyArray<Found>): ReadonlyArray<ReadonlyArray<number>> => {
+  const all: Array<Array<number>> = []
+  let bytes = 0
+  for (const { bytes: more, place } of found) {
+    const last = all.at(-1)
+    if (last === undefined || last.length === readMax || bytes + more > readBytesMax) {
+      all.push([place])
+      bytes = more
+    } else {
+      last.push(place)
+      bytes += more
+    }
+  }
+  return all
 }

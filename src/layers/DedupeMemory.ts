@@ -3,16 +3,17 @@ import { Clock, Effect, Layer } from "effect"
 import { Dedupe } from "../services/Dedupe.ts"
 
 export interface Options {
-  /** How long and how many done ids are remembered. Units: milliseconds; ids. */
+  /** How long done ids are remembered. Units: milliseconds. */
   readonly keepMillis?: number | undefined
+  /** How many done ids are remembered, the oldest forgotten first. */
   readonly keepMax?: number | undefined
 }
 
 export const make = ({ keepMax = 1_000_000, keepMillis = 7 * 86_400_000 }: Options = {}): Dedupe["Service"] => {
-  // Maps keep the order of insertion, so the oldest done id is the first.
+  // Maps keep the order of insertion, so the oldest is the first.
   const done = new Map<string, number>()
   const claims = new Map<string, number>()
-  const keyOf = (scope: string, id: string): string => `${scope}\u0000${id}`
+  const keyOf = (scope: string, id: string): string => JSON.stringify([scope, id])
   return {
     claim: (scope, id, leaseMillis) =>
       Effect.map(Clock.currentTimeMillis, (now) => {

@@ -1,197 +1,184 @@
 /** Topics in the embedded store: appended in transactions, read by groups, kept as long as retention and slow groups say. */
-import { Array, Clock, Effect, Latch, Layer } from "effect"
+import { Clock, Effect, Latch, Layer } from "effect"
 import { SqlClient, type SqlError } from "effect/sql"
-import { type NewRecord, type Position, TopicError, type TopicRecord, Topics } from "../services/Topics.ts"
+import { type NewRecord, type Position, type Reader, TopicError, type TopicRecord, Topics } from "../services/Topics.ts"
+import { dataVersion, inRealTime } from "./Sqlite.ts"
 import { SqliteLocks } from "./SqliteLocks.ts"
+import * as Retention from "./TopicsSqliteRetention.ts"
 
-export interface Options {
-  /** Records older than this go. Units: milliseconds. */
-  readonly retentionMillis?: number | undefined
-  /** The oldest records of a topic beyond this size go. Units: bytes. */
-  readonly retentionBytes?: number | undefined
-}
+export type { Options } from "./TopicsSqliteRetention.ts"
 
-/** Units: milliseconds. How soon an append of another process is seen. */
-const pollMillis = 100
-/** Records between two looks at a topic's age and size. */
-const tidyEvery = 1_000
-/** Records dropped at a time, so that no transaction is long. */
-const dropMax = 1_000
+/** Units: milliseconds between two looks for appends of other processes: soon after one, later when they are quiet. */
+const pollMillisMin = 10
+const pollMillisMax = 100
+/** Records in one statement. Measured: more are not faster, and each count is a statement of its own to keep. */
+const insertMax = 64
+/** Units: bytes. After a statement that wrote more than this, others have their turn. */
+const writeMax = 1024 * 1024
 
-interface TopicRow {
-  readonly id: number
-  readonly first: number
-  readonly next: number
-  readonly bytes: number
-}
-
-interface RecordRow {
-  readonly record: number
-  readonly id: string
-  readonly key: string | null
-  readonly headers: string
-  readonly value: Uint8Array
-  readonly at: number
-}
-
-export const make = Effect.fnUntraced(function* (options: Options = {}) {
-  const { retentionBytes = 1024 * 1024 * 1024, retentionMillis = 7 * 86_400_000 } = options
+export const make = Effect.fnUntraced(function* (options: Retention.Options = {}) {
   const sql = yield* SqlClient.SqlClient
   const locks = yield* SqliteLocks
-  const signals = new Map<string, Latch.Latch>()
-  const appended = new Map<string, number>()
-
-  const topicOf = Effect.fnUntraced(function* (name: string) {
-    const rows = yield* sql<TopicRow>`SELECT id, first, next, bytes FROM topics WHERE name = ${name}`
-    if (rows[0] !== undefined) return rows[0]
-    const made = yield* sql<TopicRow>`INSERT INTO topics (name) VALUES (${name})
-      ON CONFLICT (name) DO UPDATE SET name = name RETURNING id, first, next, bytes`
-    return made[0]!
-  })
-
-  const signal = (topic: string): void => {
-    const latch = signals.get(topic)
-    signals.delete(topic)
-    latch?.openUnsafe()
-  }
-
-  // One look for all readers: SQLite says whether another connection has written since.
-  let version = 0
-  const look = Effect.gen(function* () {
-    yield* Effect.sleep(pollMillis)
-    if (signals.size === 0) return
-    const rows = yield* sql<{ data_version: number }>`PRAGMA data_version`
-    if (rows[0]!.data_version === version) return
-    version = rows[0]!.data_version
-    for (const topic of [...signals.keys()]) signal(topic)
-  })
-  yield* Effect.forkScoped(Effect.forever(Effect.ignore(look)))
-
-  /** The oldest records beyond age and size go, but none that a group has still to read. */
-  const tidy = Effect.fnUntraced(function* (name: string, topic: TopicRow, now: number, size: number) {
-    const slowest = yield* sql<{ name: string; watermark: number }>`
-      SELECT name, watermark FROM topic_groups WHERE topic = ${topic.id} ORDER BY watermark LIMIT 1`
-    const to = Math.min(slowest[0]?.watermark ?? topic.next, topic.first + dropMax)
-    const old = yield* sql<{ record: number; bytes: number; at: number }>`
-      SELECT record, length(value) + length(headers) AS bytes, at FROM topic_records
-      WHERE topic = ${topic.id} AND record >= ${topic.first} AND record < ${to} ORDER BY record`
-    let { bytes, first } = topic
-    for (const record of old) {
-      if (record.at > now - retentionMillis && bytes + size <= retentionBytes) break
-      bytes -= record.bytes
-      first = record.record + 1
-    }
-    if (first > topic.first) {
-      yield* sql`DELETE FROM topic_records WHERE topic = ${topic.id} AND record < ${first}`
-      yield* sql`UPDATE topics SET first = ${first}, bytes = ${bytes} WHERE id = ${topic.id}`
-      // More may be due; a full round means there is.
-      if (first - topic.first === dropMax) appended.set(name, tidyEvery)
-    }
-    const behind = slowest[0] !== undefined && slowest[0].watermark < topic.next ? slowest[0].name : undefined
-    return { bytes, slowest: behind }
-  })
-
-  const append = Effect.fnUntraced(function* (name: string, records: Array.NonEmptyReadonlyArray<NewRecord>) {
-    const now = yield* Clock.currentTimeMillis
-    const topic = yield* topicOf(name)
-    const size = records.reduce((sum, { headers, value }) => sum + value.length + JSON.stringify(headers).length, 0)
-    const since = (appended.get(name) ?? tidyEvery) + records.length
-    let { bytes } = topic
-    if (since >= tidyEvery || bytes + size > retentionBytes) {
-      appended.set(name, 0)
-      const tidied = yield* tidy(name, topic, now, size)
-      bytes = tidied.bytes
-      if (bytes + size > retentionBytes && tidied.slowest !== undefined) {
-        return yield* full(name, tidied.slowest, retentionBytes)
-      }
-    } else appended.set(name, since)
-    yield* sql`INSERT INTO topic_records ${sql.insert(
-      Array.map(records, ({ headers, id, key = null, value }, i) => ({
-        topic: topic.id,
-        record: topic.next + i,
-        id,
-        key,
-        headers: JSON.stringify(headers),
-        value,
-        at: now
-      }))
-    )}`
-    yield* sql`UPDATE topics SET next = ${topic.next + records.length}, bytes = ${bytes + size} WHERE id = ${topic.id}`
-  })
+  const signals = makeSignals(sql)
+  yield* Effect.forkScoped(signals.watch)
+  const retention = Retention.make(sql, options)
+  const append = makeAppend(sql, retention)
 
   const open = Effect.fnUntraced(function* (name: string, group: string, from: "earliest" | "latest") {
-    if (!(yield* locks.tryAcquire(`topic ${name} group ${group}`))) return yield* held(name, group)
-    const topic = yield* sql.withTransaction(
-      Effect.tap(
-        topicOf(name),
-        ({
-          first,
-          id,
-          next
-        }) => sql`INSERT INTO topic_groups VALUES (${id}, ${group}, ${from === "latest" ? next : first}, '')
-          ON CONFLICT DO NOTHING`
-      )
-    )
-    const nextOf = Effect.map(
-      sql<{ next: number }>`SELECT next FROM topics WHERE id = ${topic.id}`,
-      (rows) => rows[0]!.next
-    )
-    const wait = (offset: number): Effect.Effect<void> =>
-      Effect.suspend(() => {
-        const latch = signals.get(name) ?? Latch.makeUnsafe(false)
-        signals.set(name, latch)
-        const next = Effect.orElseSucceed(nextOf, () => offset)
-        return Effect.flatMap(next, (next) => (next > offset ? Effect.void : Effect.andThen(latch.await, wait(offset))))
-      })
-    return {
-      wait,
-      position: inTopic(
-        name,
-        Effect.map(
-          sql<Position>`SELECT watermark, settled FROM topic_groups WHERE topic = ${topic.id} AND name = ${group}`,
-          (rows) => rows[0]!
-        )
-      ),
-      commit: ({ settled, watermark }: Position) =>
-        inTopic(
-          name,
-          Effect.asVoid(sql`UPDATE topic_groups SET watermark = ${watermark}, settled = ${settled}
-            WHERE topic = ${topic.id} AND name = ${group}`)
-        ),
-      read: (offset: number, count: number, bytes: number) =>
-        inTopic(
-          name,
-          Effect.map(
-            sql<RecordRow & { before: number }>`SELECT * FROM (
-              SELECT record, id, key, headers, value, at,
-                SUM(length(value)) OVER (ORDER BY record) - length(value) AS before
-              FROM topic_records WHERE topic = ${topic.id} AND record >= ${offset} ORDER BY record LIMIT ${count}
-            ) WHERE before < ${bytes}`,
-            (rows) => rows.map(recordOf)
-          )
-        )
-    }
+    if (!(yield* locks.tryAcquire(JSON.stringify(["topic", name, group])))) return yield* held(name, group)
+    const at = yield* Clock.currentTimeMillis
+    const opened = Effect.gen(function* () {
+      const topic = yield* retention.look(name, yield* topicOf(sql, name), at)
+      yield* save(sql, topic)
+      yield* sql`INSERT INTO topic_groups VALUES (${topic.id}, ${group}, ${from === "latest" ? topic.next : topic.first}, '')
+        ON CONFLICT DO NOTHING`
+      return topic.id
+    })
+    return makeReader(sql, name, yield* sql.withTransaction(opened), group, signals.next)
+  })
+
+  const range = Effect.fnUntraced(function* (name: string) {
+    const rows = yield* sql<{ first: number; next: number }>`SELECT first, next FROM topics WHERE name = ${name}`
+    return { first: rows[0]?.first ?? 0, next: rows[0]?.next ?? 0 }
   })
 
   return Topics.of({
     append: (topic, records) =>
-      Array.isReadonlyArrayNonEmpty(records)
-        ? Effect.andThen(
-            inTopic(topic, sql.withTransaction(append(topic, records))),
-            Effect.sync(() => signal(topic))
-          )
-        : Effect.void,
+      records.length === 0
+        ? Effect.void
+        : Effect.andThen(
+            inTopic(topic, append(topic, records)),
+            Effect.sync(() => signals.fire(topic))
+          ),
     open: (topic, group, from) => inTopic(topic, open(topic, group, from)),
-    range: (topic) =>
-      inTopic(
-        topic,
-        Effect.map(topicOf(topic), ({ first, next }) => ({ first, next }))
-      )
+    range: (topic) => inTopic(topic, range(topic))
   })
 })
 
-export const layer = (options?: Options): Layer.Layer<Topics, never, SqlClient.SqlClient | SqliteLocks> =>
+export const layer = (options?: Retention.Options): Layer.Layer<Topics, never, SqlClient.SqlClient | SqliteLocks> =>
   Layer.effect(Topics, make(options))
+
+// ---------------------------------------------------------------------------------------------------- append
+
+const makeAppend = (sql: SqlClient.SqlClient, retention: Retention.Retention) => {
+  const write = Effect.fnUntraced(function* (name: string, records: ReadonlyArray<Encoded>, size: number) {
+    const at = yield* Clock.currentTimeMillis
+    const topic = yield* retention.forAppend(name, yield* topicOf(sql, name), records.length, size, at)
+    let { appended, next } = topic
+    for (let from = 0; from < records.length; ) {
+      const count = chunk(records.length - from)
+      const params: Array<unknown> = []
+      const before = appended
+      for (const { headers, id, key, size, value } of records.slice(from, from + count)) {
+        params.push(topic.id, next++, appended, at, id, key, headers, value)
+        appended += size
+      }
+      yield* sql.unsafe(inserts(count), params)
+      if (appended - before > writeMax) yield* Effect.yieldNow
+      from += count
+    }
+    yield* save(sql, { ...topic, next, appended })
+  })
+  return (name: string, records: ReadonlyArray<NewRecord>) =>
+    Effect.suspend(() => {
+      const encoded = records.map(encode)
+      const size = encoded.reduce((sum, { size }) => sum + size, 0)
+      return sql.withTransaction(write(name, encoded, size))
+    })
+}
+
+interface Encoded {
+  readonly id: string
+  readonly key: string | null
+  readonly headers: string
+  readonly value: Uint8Array
+  readonly size: number
+}
+
+const encode = ({ headers, id, key, value }: NewRecord): Encoded => {
+  const text = JSON.stringify(headers)
+  const size = id.length + (key?.length ?? 0) + text.length + value.length
+  return { id, key: key ?? null, headers: text, value, size }
+}
+
+/** Powers of two, so that a few statements do for all counts. */
+const chunk = (count: number): number => (count >= insertMax ? insertMax : 2 ** Math.floor(Math.log2(count)))
+
+const inserts = (count: number): string =>
+  `INSERT INTO topic_records VALUES ${Array.from({ length: count }, () => "(?,?,?,?,?,?,?,?)").join(",")}`
+
+const topicOf = Effect.fnUntraced(function* (sql: SqlClient.SqlClient, name: string) {
+  const select = sql<Retention.TopicRow>`SELECT id, first, next, dropped, appended FROM topics WHERE name = ${name}`
+  const known = (yield* select)[0]
+  if (known !== undefined) return known
+  yield* sql`INSERT INTO topics (name) VALUES (${name})`
+  return (yield* select)[0]!
+})
+
+const save = (sql: SqlClient.SqlClient, { appended, dropped, first, id, next }: Retention.TopicRow) =>
+  sql`UPDATE topics SET first = ${first}, next = ${next}, dropped = ${dropped}, appended = ${appended} WHERE id = ${id}`
+
+// ---------------------------------------------------------------------------------------------------- read
+
+interface RecordRow {
+  readonly record: number
+  readonly at: number
+  readonly id: string
+  readonly key: string | null
+  readonly headers: string
+  readonly value: Uint8Array
+}
+
+const makeReader = (
+  sql: SqlClient.SqlClient,
+  name: string,
+  topic: number,
+  group: string,
+  signal: (topic: string) => Latch.Latch
+): Reader => {
+  // Records have no gaps between them, so the count bounds what is looked at.
+  const read = (offset: number, count: number, bytes: number) => sql<RecordRow>`
+    WITH start AS (SELECT record, place FROM topic_records WHERE topic = ${topic} AND record >= ${offset}
+      ORDER BY record LIMIT 1)
+    SELECT record, at, id, key, headers, value FROM topic_records
+    WHERE topic = ${topic} AND record >= (SELECT record FROM start) AND record < (SELECT record FROM start) + ${count}
+      AND place < (SELECT place FROM start) + ${bytes} ORDER BY record`
+  const isThere = (offset: number) =>
+    sql`SELECT 1 FROM topics WHERE id = ${topic} AND next > ${offset}`.pipe(
+      Effect.map((rows) => rows.length > 0),
+      // The read that follows will say what is wrong.
+      Effect.orElseSucceed(() => true)
+    )
+  const wait = Effect.fnUntraced(function* (offset: number) {
+    for (;;) {
+      // Taken before the look, so that an append after it is not missed.
+      const latch = signal(name)
+      if (yield* isThere(offset)) return
+      yield* latch.await
+    }
+  })
+  return {
+    wait,
+    read: (offset, count, bytes) =>
+      inTopic(
+        name,
+        Effect.map(read(offset, count, bytes), (rows) => rows.map(recordOf))
+      ),
+    position: inTopic(
+      name,
+      Effect.map(
+        sql<Position>`SELECT watermark, settled FROM topic_groups WHERE topic = ${topic} AND name = ${group}`,
+        ([position]) => ({ watermark: position!.watermark, settled: position!.settled })
+      )
+    ),
+    commit: ({ settled, watermark }) =>
+      inTopic(
+        name,
+        Effect.asVoid(sql`UPDATE topic_groups SET watermark = ${watermark}, settled = ${settled}
+          WHERE topic = ${topic} AND name = ${group}`)
+      )
+  }
+}
 
 const recordOf = ({ at, headers, id, key, record, value }: RecordRow): TopicRecord => ({
   offset: record,
@@ -202,6 +189,54 @@ const recordOf = ({ at, headers, id, key, record, value }: RecordRow): TopicReco
   at
 })
 
+// ---------------------------------------------------------------------------------------------------- signals
+
+/** Tells the readers of this process that something was appended, by it or by another. */
+const makeSignals = (sql: SqlClient.SqlClient) => {
+  const latches = new Map<string, Latch.Latch>()
+  const seen = new Map<string, number>()
+  let version = -1
+  let pause = pollMillisMin
+
+  const fire = (topic: string): void => {
+    const latch = latches.get(topic)
+    latches.delete(topic)
+    latch?.openUnsafe()
+  }
+
+  /** One look for all readers: SQLite says whether another process has written, the offsets say to which topics. */
+  const look = Effect.gen(function* () {
+    const now = yield* dataVersion(sql)
+    pause = now === version ? Math.min(pause * 2, pollMillisMax) : pollMillisMin
+    if (now === version) return
+    const rows = yield* sql<{ name: string; next: number }>`SELECT name, next FROM topics`
+    for (const { name, next } of rows) {
+      if (seen.get(name) === next) continue
+      seen.set(name, next)
+      fire(name)
+    }
+    version = now
+  })
+
+  return {
+    fire,
+    /** Opens with the next append. */
+    next: (topic: string): Latch.Latch => {
+      const latch = latches.get(topic) ?? Latch.makeUnsafe(false)
+      latches.set(topic, latch)
+      return latch
+    },
+    watch: Effect.suspend(() => inRealTime(Effect.sleep(pause))).pipe(
+      Effect.andThen(Effect.suspend(() => (latches.size === 0 ? Effect.void : look))),
+      // The readers look for themselves then, and their reads say what is wrong.
+      Effect.catch(() => Effect.sync(() => [...latches.keys()].forEach(fire))),
+      Effect.forever
+    )
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------- errors
+
 const held = (topic: string, group: string): TopicError =>
   new TopicError({
     topic,
@@ -209,16 +244,9 @@ const held = (topic: string, group: string): TopicError =>
     retryable: false
   })
 
-const full = (topic: string, group: string, bytes: number): TopicError =>
-  new TopicError({
-    topic,
-    reason: `is full (${bytes} bytes) and group ${group} has not read its oldest records yet`,
-    retryable: true
-  })
-
 const inTopic = <A, R>(topic: string, effect: Effect.Effect<A, SqlError.SqlError | TopicError, R>) =>
   Effect.mapError(effect, (error) =>
     error instanceof TopicError
       ? error
-      : new TopicError({ topic, reason: error.reason.message, retryable: error.reason.isRetryable, cause: error })
+      : new TopicError({ topic, reason: error.message, retryable: error.isRetryable, cause: error })
   )

@@ -71,6 +71,23 @@ describe("sluice", () => {
     assert.match(ended.stderr, /ticks: received \d+, acked \d+, buried 0, given back \d+/)
   })
 
+  it("takes one Ctrl-C that arrives twice for one, and stops at once on a later one", async () => {
+    const hook = Program.folder({
+      "stuck.mjs": "export const never = () => new Promise(() => {})\n",
+      "stuck.yaml":
+        "pipelines: { stuck: { source: { type: generate, rate: 50 }, dispatch: [{ type: jobs, module: stuck.mjs, timeout: 1 hour }] } }\n"
+    })
+    const running = Program.start(hook.path, ["stuck.yaml"])
+    await running.says(/stuck: started/)
+    running.child.kill("SIGINT")
+    running.child.kill("SIGINT")
+    await new Promise((later) => setTimeout(later, 1000))
+    assert.isNull(running.child.exitCode)
+    running.child.kill("SIGINT")
+    assert.strictEqual((await running.ended).code, 1)
+    hook.remove()
+  })
+
   it("takes its flags anywhere", async () => {
     for (const args of [
       ["--json", "check", "copy.yaml"],

@@ -35,15 +35,17 @@ const store = (filename: string) =>
 /** A store in a fresh file. */
 const fresh = Layer.unwrap(Effect.map(temporary, (folder) => store(join(folder, "a/b/store.db"))))
 
-TopicsSuite.suite("TopicsMemory", TopicsMemory.layer)
-TopicsSuite.suite("TopicsSqlite", TopicsSqlite.layer().pipe(Layer.provide(fresh)))
-DeadLettersSuite.suite("DeadLettersMemory", DeadLettersMemory.layer)
-DeadLettersSuite.suite("DeadLettersSqlite", DeadLettersSqlite.layer().pipe(Layer.provide(fresh)))
-const dedupe = { keepMillis: 60_000, keepMax: 3 }
-DedupeSuite.suite("DedupeMemory", DedupeMemory.layer(dedupe))
-DedupeSuite.suite("DedupeSqlite", DedupeSqlite.layer(dedupe).pipe(Layer.provide(fresh)))
+TopicsSuite.suite("TopicsMemory", TopicsMemory.layer, TopicsMemory.layerWith)
+const topicsSqlite = (options?: TopicsSqlite.Options) => TopicsSqlite.layer(options).pipe(Layer.provide(fresh))
+TopicsSuite.suite("TopicsSqlite", topicsSqlite(), topicsSqlite)
+const deadLettersSqlite = (options?: DeadLettersSqlite.Options) =>
+  DeadLettersSqlite.layer(options).pipe(Layer.provide(fresh))
+DeadLettersSuite.suite("DeadLettersMemory", DeadLettersMemory.layer, DeadLettersMemory.layerWith)
+DeadLettersSuite.suite("DeadLettersSqlite", deadLettersSqlite(), deadLettersSqlite)
+DedupeSuite.suite("DedupeMemory", DedupeMemory.layer)
+DedupeSuite.suite("DedupeSqlite", (options) => DedupeSqlite.layer(options).pipe(Layer.provide(fresh)))
 
-const record = (text: string) => ({ id: text, key: undefined, headers: {}, value: new TextEncoder().encode(text) })
+const record = (text: string) => ({ id: "id", key: undefined, headers: {}, value: new TextEncoder().encode(text) })
 
 describe("TopicsSqlite", () => {
   it.effect("drops what is too much, but nothing a group has still to read: then it is full", () =>
@@ -89,7 +91,7 @@ describe("SqliteMigrations", () => {
       const folder = yield* temporary
       const filename = join(folder, "store.db")
       yield* Effect.provide(
-        Effect.flatMap(SqlClient.SqlClient, (sql) => sql.unsafe("PRAGMA user_version = 99")),
+        Effect.flatMap(SqlClient.SqlClient, (sql) => sql`INSERT INTO sluice_migrations VALUES (99, 'now', 'later')`),
         store(filename)
       )
       const error = yield* Effect.flip(Effect.provide(Effect.void, store(filename)))

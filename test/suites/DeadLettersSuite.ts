@@ -31,7 +31,12 @@ export const letter = (id: string, over: Partial<Letter> = {}): Letter => ({
 const plain = (value: unknown): unknown =>
   JSON.parse(JSON.stringify(value, (_, one) => (one instanceof Uint8Array ? [...one] : one)))
 
-export const suite = <E>(name: string, layer: Layer.Layer<DeadLetters, E>): void => {
+/** `layerWith` makes one with its own limit. */
+export const suite = <E>(
+  name: string,
+  layer: Layer.Layer<DeadLetters, E>,
+  layerWith: (options: { readonly bytesMax: number }) => Layer.Layer<DeadLetters, E>
+): void => {
   describe(`${name} as dead letters`, () => {
     it.effect("keeps a letter whole", () =>
       Effect.gen(function* () {
@@ -68,9 +73,75 @@ export const suite = <E>(name: string, layer: Layer.Layer<DeadLetters, E>): void
         assert.deepStrictEqual(yield* ids({ ids: ["c", "a", "nobody"] }), ["a", "c"])
         yield* letters.bury({ ...at("b", 1, 2), attempts: 99 })
         assert.strictEqual(Option.getOrThrow(yield* letters.get("b")).attempts, 99)
-        assert.strictEqual(yield* letters.remove(["a", "nobody", "d"]), 2)
+        assert.deepStrictEqual(yield* ids({ pipeline: "other", ids: ["a", "d"] }), ["d"])
+        assert.deepStrictEqual(yield* ids({ ids: [] }), [])
+        assert.strictEqual(yield* letters.remove(["a", "nobody", "d", "a"]), 2)
         assert.deepStrictEqual(yield* ids({}), ["b", "c"])
       }).pipe(Effect.provide(layer))
+    )
+
+    it.effect("lists letters of one origin in the order of their burial, also after one was buried again", () =>
+      Effect.gen(function* () {
+        const letters = yield* DeadLetters
+        for (const id of ["z", "m", "a"]) yield* letters.bury(letter(id))
+        yield* letters.bury(letter("m", { attempts: 9 }))
+        assert.deepStrictEqual(
+          (yield* letters.list({})).map(({ attempts, id }) => [id, attempts]),
+          [
+            ["z", 8],
+            ["m", 9],
+            ["a", 8]
+          ]
+        )
+      }).pipe(Effect.provide(layer))
+    )
+
+    it.effect("lists any number of letters", () =>
+      Effect.gen(function* () {
+        const letters = yield* DeadLetters
+        const ids = Array.from({ length: 1_200 }, (_, i) => `id-${i}`)
+        for (const [i, id] of ids.entries()) yield* letters.bury(letter(id, { sequence: i }))
+        assert.deepStrictEqual(
+          (yield* letters.list({})).map(({ id }) => id),
+          ids
+        )
+        assert.deepStrictEqual(
+          (yield* letters.list({ ids: ids.slice(100).reverse() })).map(({ id }) => id),
+          ids.slice(100)
+        )
+        assert.strictEqual(yield* letters.remove(ids), 1_200)
+      }).pipe(Effect.provide(layer))
+    )
+
+    it.effect("takes a letter whose reply no JSON can hold", () =>
+      Effect.gen(function* () {
+        const letters = yield* DeadLetters
+        const cycle: Record<string, unknown> = { n: 1n }
+        cycle.self = cycle
+        yield* letters.bury(letter("odd", { reply: { kind: "accepted", payload: cycle, status: 201 } }))
+        const read = Option.getOrThrow(yield* letters.get("odd"))
+        assert.strictEqual(read.reply?.status, 201)
+        assert.deepStrictEqual([...read.envelope.payload], [0, 255, 10, 13, 128])
+      }).pipe(Effect.provide(layer))
+    )
+
+    it.effect("refuses a burial over its size and drops nothing; what makes room is taken", () =>
+      Effect.gen(function* () {
+        const letters = yield* DeadLetters
+        const sized = (id: string, bytes: number) =>
+          letter(id, { envelope: { ...letter(id).envelope, payload: new Uint8Array(bytes) } })
+        yield* letters.bury(sized("a", 40_000))
+        yield* letters.bury(sized("b", 40_000))
+        const error = yield* Effect.flip(letters.bury(sized("c", 40_000)))
+        assert.strictEqual(error.message, "the dead letters are full (100000 bytes): replay or purge some")
+        assert.strictEqual((yield* letters.list({})).length, 2)
+        // Buried again it counts once.
+        yield* letters.bury(sized("a", 40_000))
+        yield* letters.bury(sized("b", 50_000))
+        assert.isTrue(Option.isNone(yield* letters.get("c")))
+        yield* letters.remove(["a"])
+        yield* letters.bury(sized("c", 40_000))
+      }).pipe(Effect.provide(layerWith({ bytesMax: 100_000 })))
     )
   })
 }
