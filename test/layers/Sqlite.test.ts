@@ -1,5 +1,5 @@
 /** The SQLite driver: what it says when it cannot, transactions, and a file that other processes use too. */
-import { chmodSync, mkdirSync, writeFileSync } from "node:fs"
+import { mkdirSync, writeFileSync } from "node:fs"
 import { dirname } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Fiber, Layer, Stream } from "effect"
@@ -150,16 +150,6 @@ describe("SqliteMigrations", () => {
         Sqlite.layer({ filename })
       )
       assert.deepStrictEqual(tables, [[0]])
-    }).pipe(Effect.scoped)
-  )
-
-  it.effect.skipIf(process.getuid?.() === 0)("say that the file may not be written", () =>
-    Effect.gen(function* () {
-      const filename = yield* TemporaryStore.filename
-      yield* opened(filename)
-      chmodSync(filename, 0o400)
-      const error = yield* Effect.flip(opened(filename))
-      assert.match(error.message, /cannot open the store .*readonly/)
     }).pipe(Effect.scoped)
   )
 })
