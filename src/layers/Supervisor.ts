@@ -58,7 +58,7 @@ export const start = Effect.fnUntraced(function* (
   const drain = Effect.gen(function* () {
     yield* Deferred.succeed(stopping, undefined)
     yield* Effect.forEach(pipelines, ({ handle }) => handle?.drain(options.drainMillis) ?? Effect.void, {
-      concurrency: "unbounded",
+      concurrency: Math.max(1, pipelines.length),
       discard: true
     })
     yield* FiberSet.awaitEmpty(fibers)

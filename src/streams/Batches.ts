@@ -6,8 +6,6 @@ export interface Item {
   readonly key: string | undefined
   /** Goes by itself, since it failed in company. */
   alone: boolean
-  /** Units: milliseconds since 1970. */
-  since: number
 }
 
 export interface Options<I> {
@@ -41,7 +39,6 @@ export class Batches<I extends Item> {
   }
 
   offer(item: I): void {
-    item.since = this.options.runner.now()
     MutableList.append(this.fresh, item)
   }
 

@@ -9,7 +9,6 @@ import type { Leg } from "./Work.ts"
 
 class BatchedLeg implements Item {
   alone = false
-  since = 0
   delayMillis = 0
   readonly leg: Leg
 

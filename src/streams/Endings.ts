@@ -47,8 +47,8 @@ export class Endings {
       }
       case "halt": {
         work.givenBackFor = cause.reason
-        then()
-        return this.options.onFailure({ halted: true, reason: cause.reason })
+        this.options.onFailure({ halted: true, reason: cause.reason })
+        return then()
       }
       default:
         return this.bury(work, cause, then)

@@ -12,7 +12,6 @@ import type { Work } from "./Work.ts"
 /** One reply for one publisher. */
 export class Publication implements Item {
   alone = false
-  since = 0
   attempts = 0
   delayMillis = 0
   readonly work: Work

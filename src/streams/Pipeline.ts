@@ -3,7 +3,7 @@ import { Cause, Deferred, Effect, Fiber, Option, Queue, References, Schema, type
 import { DeadLetters, type Letter, type Replayed } from "../services/DeadLetters.ts"
 import { Dedupe } from "../services/Dedupe.ts"
 import type { Delivery } from "../services/Delivery.ts"
-import type { SourceError } from "../services/Source.ts"
+import { SourceError } from "../services/Source.ts"
 import type { RoadFailure } from "./Endings.ts"
 import type { Plan } from "./Plan.ts"
 import { Road } from "./Road.ts"
@@ -165,7 +165,7 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
             })
           )
         ),
-      seek: (position) => (seek === undefined ? Effect.void : ask(seek(position))),
+      seek: (position) => (seek === undefined ? Effect.fail(noSeek(plan.source.name)) : ask(seek(position))),
       drain: (deadlineMillis = drainMillisDefault) =>
         Effect.andThen(
           Deferred.succeed(ending, { _tag: "Drained", deadlineMillis }),
@@ -175,6 +175,9 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
       await: Deferred.await(ended)
     }
   })
+
+const noSeek = (source: string): SourceError =>
+  new SourceError({ source, reason: "this source cannot go to another position", away: false })
 
 /** A letter as a delivery: acked, it leaves the list; buried again, it stays under its id. */
 const replay = (

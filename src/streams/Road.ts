@@ -8,7 +8,7 @@ import { isLater, type Ready } from "../services/Ready.ts"
 import type { Reply } from "../services/Reply.ts"
 import type * as Burial from "./Burial.ts"
 import * as DispatchBatches from "./DispatchBatches.ts"
-import { Endings, type Options as EndingsOptions } from "./Endings.ts"
+import { Endings, type Options as EndingsOptions, type RoadFailure } from "./Endings.ts"
 import { Finding, type Found } from "./Finding.ts"
 import { Intake } from "./Intake.ts"
 import { Lanes } from "./Lanes.ts"
@@ -54,7 +54,11 @@ export class Road implements LegEnds, Found {
       slots: this.slots,
       admit: (delivery) => this.admit(delivery)
     })
-    this.endings = new Endings({ ...options, onSettled: () => this.intake.settled() })
+    this.endings = new Endings({
+      ...options,
+      onFailure: (failure) => this.fail(failure),
+      onSettled: () => this.intake.settled()
+    })
     this.finding = new Finding({ plan, runner, dedupe: options.dedupe, ends: this })
     const beginNext = (): boolean => this.beginNext()
     runner.loop(() => this.next.length > 0 && runner.slice(beginNext))
@@ -211,8 +215,8 @@ export class Road implements LegEnds, Found {
   }
 
   unclaimed(work: Work, reason: string): void {
+    this.fail({ halted: false, reason })
     this.giveBack(work, reason)
-    this.options.onFailure({ halted: false, reason })
   }
 
   // ------------------------------------------------------------------------------------------------ legs
@@ -258,9 +262,8 @@ export class Road implements LegEnds, Found {
 
   replied(leg: Leg, reply: Reply): void {
     if (reply.kind === "refused" && !this.publishing.takesRefusals) {
-      const verdict: Verdict = { policy: "bury", reason: reply.reason ?? "refused", presence: "answered" }
       leg.attempts++
-      return this.legFailed(leg, verdict)
+      return this.legFailed(leg, { policy: "bury", reason: reply.reason ?? "refused", presence: "answered" })
     }
     leg.reply = reply
     this.answered(leg)
@@ -281,8 +284,7 @@ export class Road implements LegEnds, Found {
       leg.work.givenBackFor = reason
       return this.answered(leg)
     }
-    const verdict: Verdict = { policy: "bury", reason, presence: "answered" }
-    this.legFailed(leg, verdict)
+    this.legFailed(leg, { policy: "bury", reason, presence: "answered" })
   }
 
   private answered(leg: Leg): void {
@@ -308,6 +310,12 @@ export class Road implements LegEnds, Found {
       },
       cause
     )
+  }
+
+  /** From here on what has not begun is given back: it must not overtake what was given back before it. */
+  private fail(failure: RoadFailure): void {
+    if (this.options.plan.source.redelivers) this.closed ??= failure.reason
+    this.options.onFailure(failure)
   }
 
   private giveBack(work: Work, reason: string): void {

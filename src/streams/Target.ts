@@ -97,6 +97,8 @@ export class Target {
   private readonly working = new Map<Attempt<any>, Fiber.Fiber<unknown, unknown>>()
   /** Set at drain: what would have to wait is given back instead. */
   private closed: string | undefined
+  /** Set at the deadline: nothing begins any more. */
+  private stopped = false
   private readonly options: Options
 
   constructor(options: Options) {
@@ -108,7 +110,8 @@ export class Target {
   }
 
   submit(attempt: Attempt<any>): void {
-    if (this.outage !== undefined) this.wait(attempt)
+    if (this.stopped) attempt.giveBack(this.closed ?? "interrupted")
+    else if (this.outage !== undefined) this.wait(attempt)
     else if (attempt.first) this.options.slots.submitFirst(attempt)
     else this.options.slots.submit(attempt)
   }
@@ -144,6 +147,7 @@ export class Target {
 
   /** Interrupts what is working; each is given back when its fiber has ended. */
   interrupt(): void {
+    this.stopped = true
     for (const fiber of this.working.values()) fiber.interruptUnsafe()
   }
 

@@ -471,4 +471,77 @@ describe("Road, exactly once", () => {
       assert.strictEqual(publisher.published.length, 2)
     }).pipe(Effect.scoped, Effect.provide(DeadLettersMemory.layer))
   )
+
+  it.effect("lets nothing of a key overtake what was given back by a halt or a failed burial", () =>
+    Effect.gen(function* () {
+      const full = Layer.succeed(DeadLetters, {
+        ...DeadLettersMemory.make(),
+        bury: () => Effect.fail(new DeadLettersError({ reason: "full" }))
+      })
+      class Stop extends Schema.TaggedError<Stop>()("Stop", {}) {}
+      for (const policy of ["halt", "bury"] as const) {
+        const seen: Array<string> = []
+        const source = SourceMemory.fromIterable(numbered(20, 1))
+        yield* Effect.flip(
+          Define.run(
+            Define.define({
+              name: "overtakes",
+              source,
+              decode,
+              dispatch: [
+                {
+                  run: ({ event }) => {
+                    if (event.envelope.id === "3") return Effect.fail(new Stop())
+                    seen.push(event.envelope.id)
+                    return accepted(null)
+                  }
+                }
+              ],
+              failures: { Stop: policy }
+            })
+          ).pipe(Effect.provide(full))
+        )
+        assert.deepStrictEqual(seen, ["0", "1", "2"])
+        assert.strictEqual(source.settled.filter((_) => _.settlement._tag === "Nacked").length, 17)
+      }
+    })
+  )
+
+  it.effect("begins no batch after the deadline: what stood behind one at work is given back", () =>
+    Effect.gen(function* () {
+      let batches = 0
+      const source = SourceMemory.fromIterable(numbered(6, 1))
+      yield* Effect.gen(function* () {
+        const handle = yield* Pipeline.start(
+          Define.define({
+            name: "late",
+            source,
+            decode,
+            batch: { size: 2, age: "1 second" },
+            dispatch: [
+              {
+                run: {
+                  name: "stuck",
+                  dispatch: () => Effect.never,
+                  dispatchBatch: () => {
+                    batches++
+                    return Effect.never
+                  }
+                }
+              }
+            ]
+          })
+        )
+        yield* TestClock.adjust("2 seconds")
+        const drained = yield* Effect.forkChild(handle.drain(1000))
+        yield* TestClock.adjust("10 seconds")
+        yield* Fiber.join(drained)
+      }).pipe(Effect.scoped)
+      assert.strictEqual(batches, 1)
+      assert.deepStrictEqual(
+        source.settled.map((_) => _.settlement._tag),
+        Array.from({ length: 6 }, () => "Nacked")
+      )
+    }).pipe(Effect.provide(DeadLettersMemory.layer))
+  )
 })
