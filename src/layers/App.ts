@@ -4,15 +4,21 @@ import type { Needs } from "../services/Component.ts"
 import { DeadLetters, type Letter, type Replayed } from "../services/DeadLetters.ts"
 import type { Dedupe } from "../services/Dedupe.ts"
 import { HttpHost, type HttpHostError } from "../services/HttpHost.ts"
+import { KafkaClient } from "../services/Kafka.ts"
 import { Runners } from "../services/Runners.ts"
 import type { Topics } from "../services/Topics.ts"
+import * as KafkaOptions from "../streams/KafkaOptions.ts"
 import * as Pipeline from "../streams/Pipeline.ts"
 import type { Plan } from "../streams/Plan.ts"
 import * as SourceMemory from "../streams/SourceMemory.ts"
 import type { Loaded } from "./Config.ts"
+import { ConfigError } from "./ConfigFile.ts"
+import * as DeadLettersKafka from "./DeadLettersKafka.ts"
+import * as DeadLettersRouted from "./DeadLettersRouted.ts"
 import * as DeadLettersSqlite from "./DeadLettersSqlite.ts"
 import * as DedupeSqlite from "./DedupeSqlite.ts"
 import * as HttpHostNode from "./HttpHostNode.ts"
+import * as KafkaClientKafkaJs from "./KafkaClientKafkaJs.ts"
 import * as Observability from "./Observability.ts"
 import * as RunnersSqlite from "./RunnersSqlite.ts"
 import * as Sqlite from "./Sqlite.ts"
@@ -28,6 +34,7 @@ export const storageDefault = ".sluice/sluice.db"
 
 /** Starts everything a config asks for; it stops with the scope. */
 export const start = Effect.fnUntraced(function* (loaded: Loaded) {
+  for (const one of loaded.warnings) yield* Effect.logWarning(new ConfigError({ findings: [one] }).message)
   const plans = yield* Wiring.plans(loaded)
   const runners = yield* Runners
   const { drain, restarts } = loaded.config
@@ -83,7 +90,7 @@ const replayIn = Effect.fnUntraced(function* ({ handle, name }: Supervisor.Super
 
 const givenBack = (id: string, reason: string): Replayed => ({ id, outcome: "nacked", reason })
 
-/** The store of a config. */
+/** The store of a config, and the clients of what it may connect to. */
 export const storage = (loaded: Loaded) =>
   Layer.unwrap(
     Effect.map(Path.Path, (path) => {
@@ -93,22 +100,62 @@ export const storage = (loaded: Loaded) =>
       const locks = SqliteLocks.layer({ filename })
       const retention = storage?.retention
       return Layer.mergeAll(
-        DeadLettersSqlite.layer(),
+        deadLetters(loaded),
         DedupeSqlite.layer(),
         RunnersSqlite.layer,
         TopicsSqlite.layer(
           retention && { retentionMillis: Duration.toMillis(retention.age), retentionBytes: retention.bytes }
         )
-      ).pipe(Layer.provide(locks), Layer.provide(sqlite))
+      ).pipe(Layer.provide(locks), Layer.provide(sqlite), Layer.provideMerge(KafkaClientKafkaJs.layer))
     })
   )
+
+/** Each pipeline's dead letters where its config wants them, and all others in the store. */
+export const deadLetters = (loaded: Loaded) =>
+  Layer.effect(
+    DeadLetters,
+    Effect.gen(function* () {
+      const store = yield* DeadLettersSqlite.make()
+      const routes = yield* deadLetterRoutes(loaded)
+      return routes.size === 0 ? store : DeadLettersRouted.make(store, routes)
+    })
+  )
+
+/** By pipeline; pipelines with the same topic share it. Fails: `ConfigError`. */
+const deadLetterRoutes = Effect.fnUntraced(function* ({ config, file, folder }: Loaded) {
+  const topics = new Map<string, DeadLetters["Service"]>()
+  const routes = new Map<string, DeadLetters["Service"]>()
+  for (const [name, { deadLetters, source }] of Object.entries(config.pipelines)) {
+    if (deadLetters?.type !== "kafka") continue
+    const connection = yield* KafkaOptions.shared(deadLetters, { source }).pipe(
+      Effect.flatMap(({ brokers, connection }) => KafkaOptions.connectionOf(connection, brokers, folder)),
+      Effect.mapError(({ problems }) => {
+        const at = ["pipelines", name, "deadLetters"]
+        return new ConfigError({
+          findings: problems.map((one) => file.finding({ ...one, path: [...at, ...one.path] }))
+        })
+      })
+    )
+    const { topic } = deadLetters
+    const client = yield* KafkaClient
+    const place = JSON.stringify([topic, [...connection.brokers].sort()])
+    const known = topics.get(place) ?? (yield* DeadLettersKafka.make({ client, connection, topic }))
+    topics.set(place, known)
+    routes.set(name, known)
+  }
+  return routes
+})
 
 /** The HTTP server of a config, or none. */
 export const http = ({ config }: Loaded): Layer.Layer<HttpHost, HttpHostError> =>
   config.http === undefined ? HttpHostNode.layerNone : HttpHostNode.layer(config.http)
 
 /** Stand-ins that open nothing: enough to make every component of a config and see what is wrong with it. */
-export const dry = ({ config }: Loaded): Layer.Layer<HttpHost | Topics> =>
-  Layer.merge(config.http === undefined ? HttpHostNode.layerNone : HttpHostNode.layerCheck, TopicsMemory.layer)
+export const dry = ({ config }: Loaded): Layer.Layer<HttpHost | KafkaClient | Topics> =>
+  Layer.mergeAll(
+    config.http === undefined ? HttpHostNode.layerNone : HttpHostNode.layerCheck,
+    KafkaClientKafkaJs.layer,
+    TopicsMemory.layer
+  )
 
 export type Services = DeadLetters | Dedupe | Runners | Exclude<Needs, Scope.Scope>

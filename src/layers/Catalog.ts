@@ -9,6 +9,7 @@ import type {
 import * as SourceFile from "../streams/SourceFile.ts"
 import * as SourceGenerate from "../streams/SourceGenerate.ts"
 import * as SourceHttp from "../streams/SourceHttp.ts"
+import * as SourceKafka from "../streams/SourceKafka.ts"
 import * as SourceMemory from "../streams/SourceMemory.ts"
 import * as SourceStdin from "../streams/SourceStdin.ts"
 import * as SourceTopic from "../streams/SourceTopic.ts"
@@ -22,6 +23,7 @@ import * as DispatcherHttp from "./DispatcherHttp.ts"
 import * as DispatcherJobs from "./DispatcherJobs.ts"
 import * as PublisherFile from "./PublisherFile.ts"
 import * as PublisherHttp from "./PublisherHttp.ts"
+import * as PublisherKafka from "./PublisherKafka.ts"
 import * as PublisherMemory from "./PublisherMemory.ts"
 import * as PublisherNone from "./PublisherNone.ts"
 import * as PublisherStdout from "./PublisherStdout.ts"
@@ -29,6 +31,7 @@ import * as PublisherTopic from "./PublisherTopic.ts"
 
 export const sources: ReadonlyArray<SourceComponent> = [
   SourceHttp.component,
+  SourceKafka.component,
   SourceTopic.component,
   SourceStdin.component,
   SourceFile.component,
@@ -48,6 +51,7 @@ export const detectors: ReadonlyArray<DetectorComponent> = [DetectorRules.compon
 export const dispatchers: ReadonlyArray<DispatcherComponent> = [DispatcherHttp.component, DispatcherJobs.component]
 
 export const publishers: ReadonlyArray<PublisherComponent> = [
+  PublisherKafka.component,
   PublisherTopic.component,
   PublisherHttp.component,
   PublisherStdout.component,

@@ -16,6 +16,7 @@ import type { ChildProcessSpawner } from "effect/process"
 import * as App from "./App.ts"
 import * as CliDeadLetters from "./CliDeadLetters.ts"
 import * as Config from "./Config.ts"
+import { ConfigError } from "./ConfigFile.ts"
 import { Environment } from "./Environment.ts"
 import * as Graph from "./Graph.ts"
 import * as Observability from "./Observability.ts"
@@ -85,9 +86,11 @@ const check = Command.make(
         : Effect.void
     )
     const names = plans.map(({ name }) => name)
+    const { warnings } = loaded
+    if (!json) for (const one of warnings) yield* Console.error(new ConfigError({ findings: [one] }).message)
     yield* Console.log(
       json
-        ? JSON.stringify({ ok: true, pipelines: names })
+        ? JSON.stringify({ ok: true, pipelines: names, warnings })
         : `${loaded.file.file}: ok, ${names.length} pipelines: ${names.join(", ")}`
     )
   })

@@ -2,9 +2,11 @@
 import { Duration, Effect, Exit, FileSystem, Path, Schema, SchemaAST, type SchemaIssue } from "effect"
 import type { Component, Problem } from "../services/Component.ts"
 import * as Fields from "../services/Fields.ts"
+import * as KafkaConnection from "../services/KafkaConnection.ts"
 import * as Catalog from "./Catalog.ts"
 import { ConfigError, type ConfigFile, type Finding, parse } from "./ConfigFile.ts"
 import * as DetectorRules from "./DetectorRules.ts"
+import * as Eventor from "./Eventor.ts"
 import * as Utf8 from "./Utf8.ts"
 
 /** A component's options, with the fields that every component of its place has besides. */
@@ -25,7 +27,25 @@ const Names = Schema.Union([Fields.Text, Schema.NonEmptyArray(Fields.Text)])
 const Kind = Schema.Literals(["accepted", "refused"])
 const MessagePolicy = Schema.Literals(["bury", "drop", "halt"])
 
+const DeadLetters = Schema.Union([
+  Schema.Struct({ type: Schema.Literal("store") }).annotate({ description: "The embedded store." }),
+  Schema.Struct({
+    type: Schema.Literal("kafka"),
+    topic: Fields.Text,
+    /** Absent: those of the pipeline's own Kafka source. */
+    brokers: Schema.optionalKey(KafkaConnection.Brokers),
+    ...KafkaConnection.fields
+  }).annotate({ description: "A Kafka topic; without brokers, in the cluster of the pipeline's own Kafka source." })
+])
+
+const Log = Schema.Struct({
+  level: Schema.Literals(["debug", "info", "warn", "error"]),
+  /** Lines of each message, at debug level, in the words of eventor. */
+  lines: Schema.optionalKey(Schema.Literal("eventor"))
+})
+
 const Pipeline = Schema.Struct({
+  log: Schema.optionalKey(Log),
   source: anyOf(Catalog.sources, {}),
   decode: Schema.optionalKey(anyOf(Catalog.codecs, {})),
   key: Schema.optionalKey(Fields.Text),
@@ -64,7 +84,7 @@ const Pipeline = Schema.Struct({
   failures: Schema.optionalKey(
     Schema.Struct({ decode: Schema.optionalKey(MessagePolicy), key: Schema.optionalKey(MessagePolicy) })
   ),
-  deadLetters: Schema.optionalKey(Schema.Struct({ type: Schema.Literal("store") })),
+  deadLetters: Schema.optionalKey(DeadLetters),
   batch: Schema.optionalKey(
     Schema.Struct({
       size: Fields.orElse(Fields.int(1, 100_000), 100),
@@ -125,6 +145,8 @@ export interface Loaded {
   readonly config: Config
   readonly file: ConfigFile
   readonly folder: string
+  /** What works, but not as it is written. */
+  readonly warnings: ReadonlyArray<Finding>
 }
 
 /** Reads, expands, decodes and checks a config file. Fails: `ConfigError`, with all that is wrong. */
@@ -139,9 +161,11 @@ export const load = Effect.fnUntraced(function* (
   if (text === undefined) return yield* unreadable(file, "it is not UTF-8 text")
   const parsed = parse(file, text, environment)
   if (parsed instanceof ConfigError) return yield* parsed
-  const decoded = decode(parsed)
+  const known = Eventor.translate(parsed, text) ?? { ...parsed, warnings: [] }
+  if (known instanceof ConfigError) return yield* known
+  const decoded = decode(known)
   if (decoded instanceof ConfigError) return yield* decoded
-  return { config: decoded, file: parsed, folder: paths.dirname(paths.resolve(file)) }
+  return { config: decoded, file: known, folder: paths.dirname(paths.resolve(file)), warnings: known.warnings }
 })
 
 const unreadable = (file: string, reason: string): ConfigError =>
@@ -185,7 +209,11 @@ const rulesBetweenFields = function* ({ http, pipelines, storage }: Config): Gen
     const expected = `one pipeline that reads stdin (${readers[0]![0]} does)`
     yield { path: ["pipelines", name, "source", "type"], expected, found: "stdin again" }
   }
-  for (const [name, { source }] of Object.entries(pipelines)) {
+  for (const [name, { deadLetters, source }] of Object.entries(pipelines)) {
+    if (deadLetters?.type === "kafka" && deadLetters.brokers === undefined && source.type !== "kafka") {
+      const path = ["pipelines", name, "deadLetters", "brokers"]
+      yield { path, expected: "the brokers, since the pipeline's source is not kafka", found: undefined }
+    }
     if (!/^[\p{L}\p{N}_][\p{L}\p{N} ._/-]*$/u.test(name)) {
       yield { path: ["pipelines", name], expected: "a name of letters, digits, spaces and . _ / -", found: name }
     }
@@ -214,6 +242,7 @@ const unknownTypes = function* (value: unknown): Generator<Problem> {
     const at = ["pipelines", name]
     yield* unknownType([...at, "source"], field(pipeline, "source"), Catalog.sources)
     yield* unknownType([...at, "decode"], field(pipeline, "decode"), Catalog.codecs)
+    yield* unknownType([...at, "deadLetters"], field(pipeline, "deadLetters"), [{ type: "store" }, { type: "kafka" }])
     const detect = field(pipeline, "detect")
     if (!Array.isArray(detect)) yield* unknownType([...at, "detect"], detect, Catalog.detectors)
     for (const [place, components] of [

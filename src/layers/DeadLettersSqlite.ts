@@ -1,7 +1,8 @@
 /** Dead letters in the embedded store. */
-import { Effect, Formatter, Layer, Option } from "effect"
+import { Effect, Layer, Option } from "effect"
 import { SqlClient, type SqlError } from "effect/sql"
 import { DeadLetters, DeadLettersError, type Filter, type Letter } from "../services/DeadLetters.ts"
+import * as DeadLetterReply from "./DeadLetterReply.ts"
 
 export interface Options {
   /** Over this size burials fail: nothing is dropped silently. Units: bytes. */
@@ -92,31 +93,31 @@ const full = (bytes: number): DeadLettersError =>
 
 /** The payloads are bytes of their own; all else is text. */
 const encode = (letter: Letter) => {
-  const { payload, ...envelope } = letter.envelope
-  const { reply } = letter
-  const bytes = reply?.payload instanceof Uint8Array ? reply.payload : null
-  const rest = { ...letter, envelope, reply: bytes === null ? reply : { ...reply, payload: undefined } }
-  return { text: json(rest), payload, reply: bytes }
-}
-
-/** A reply of our own code may hold what JSON cannot (a cycle, a bigint); that must not keep its message from its grave. */
-const json = (letter: { readonly reply: { readonly payload?: unknown } | undefined }): string => {
-  try {
-    return JSON.stringify(letter)
-  } catch {
-    return JSON.stringify({ ...letter, reply: { ...letter.reply, payload: Formatter.format(letter.reply?.payload) } })
+  const { keyBytes, payload, ...envelope } = letter.envelope
+  const { bytes, rest } = DeadLetterReply.split(letter.reply)
+  const key = keyBytes && { keyBytes: DeadLetterReply.toBase64(keyBytes) }
+  return {
+    text: JSON.stringify({ ...letter, envelope: { ...envelope, ...key }, reply: rest }),
+    payload,
+    reply: bytes
   }
 }
 
 const decode = ({ letter, payload, reply }: Row): Letter => {
   const read = JSON.parse(letter)
+  const { keyBytes, ...envelope } = read.envelope
   return {
     ...read,
     // JSON leaves out what is undefined.
     event: read.event,
     leg: read.leg,
-    envelope: { ...read.envelope, key: read.envelope.key, payload },
-    reply: read.reply && { ...read.reply, payload: reply ?? read.reply.payload }
+    envelope: {
+      ...envelope,
+      key: envelope.key,
+      ...(keyBytes === undefined ? undefined : { keyBytes: DeadLetterReply.fromBase64(keyBytes) }),
+      payload
+    },
+    reply: DeadLetterReply.join(read.reply, reply)
   }
 }
 

@@ -9,8 +9,11 @@ import * as Path from "../streams/Path.ts"
 import { words } from "../streams/Runner.ts"
 import * as HttpCall from "./HttpCall.ts"
 
-export interface Options extends Omit<HttpCall.Options, "larger" | "connections"> {
-  /** A path such as `payload.order`: what is there is sent; absent means the payload as it came. */
+export interface Options extends Omit<HttpCall.Options, "larger" | "connections" | "conceal"> {
+  /**
+   * A path such as `payload.order`: what is there is sent; absent means the payload as it came, and nothing with GET,
+   * HEAD and DELETE, for which `envelope.payload` names it.
+   */
   readonly body?: string | undefined
   /** Calls that may be under way at the same time; 64 by default. */
   readonly connections?: number | undefined
@@ -71,6 +74,8 @@ export const component = Component.dispatcher({
     retryOn: Fields.orElse(Schema.Array(Statuses), ["5xx"]),
     /** How many redirects are followed. */
     redirects: Fields.orElse(Fields.int(0, 20), 0),
+    /** What becomes of a message whose retries are spent on a 5xx: buried, or answered with it as a refusal. */
+    spent: Fields.orElse(Schema.Literals(["bury", "refuse"]), "bury"),
     /** A larger answer is a failure. */
     responseMax: Fields.orElse(Fields.Bytes, HttpCall.responseMaxDefault)
   }),
@@ -87,17 +92,23 @@ const nothing = accepted(null)
 
 const json = { "content-type": "application/json" }
 
-const payload: Pick<Path.Path, "read" | "text"> = { text: "payload", read: ({ event }) => event.payload }
+type Read = Pick<Path.Path, "read" | "text">
 
-const pathOf = (text: string | undefined): Result.Result<Path.Path | undefined, Component.OptionsError> => {
+const payload: Read = { text: "payload", read: ({ event }) => event.payload }
+
+/** The bytes as they came, whatever the codec made of them. */
+const raw: Read = { text: "envelope.payload", read: ({ event }) => event.envelope.payload }
+
+const pathOf = (text: string | undefined): Result.Result<Read | undefined, Component.OptionsError> => {
   if (text === undefined) return Result.succeed(undefined)
+  if (text === raw.text) return Result.succeed(raw)
   return Result.mapError(
     Path.compile(text, ["payload", "envelope", "event"]),
     (expected) => new Component.OptionsError({ problems: [{ path: ["body"], expected, found: text }] })
   )
 }
 
-const valueAt = (path: Pick<Path.Path, "read" | "text">, detection: Detection): unknown => {
+const valueAt = (path: Read, detection: Detection): unknown => {
   const value = path.read({ event: detection.event, detection })
   if (value === undefined) throw new Error(`there is no ${path.text}`)
   return value

@@ -1,17 +1,25 @@
 /** Calls one HTTP endpoint, over and over, and says what each answer and each failure means. */
 import { Buffer } from "node:buffer"
-import { STATUS_CODES, validateHeaderName, validateHeaderValue } from "node:http"
-import { Clock, DateTime, Duration, Effect, Option, Result, Schema, type Scope } from "effect"
+import { validateHeaderName, validateHeaderValue } from "node:http"
+import { Duration, Effect, Redacted, Result, Schema, type Scope } from "effect"
 import { Agent } from "undici"
 import { OptionsError, type Problem } from "../services/Component.ts"
-import type { Presence } from "../services/Failure.ts"
 import * as Fields from "../services/Fields.ts"
 import type { Reply } from "../services/Reply.ts"
-import { words } from "../streams/Runner.ts"
-import { type Answer, type Broken, type Limits, send } from "./HttpSend.ts"
-
-/** A status, or a class of them. */
-export type Statuses = number | "4xx" | "5xx"
+import {
+  type Conceal,
+  type Failure,
+  failed,
+  failureOf,
+  isBusy,
+  type Judging,
+  judge,
+  retriedOf,
+  type Statuses,
+  shown
+} from "./HttpAnswer.ts"
+import * as HttpOauth2 from "./HttpOauth2.ts"
+import { type Answer, type Limits, send } from "./HttpSend.ts"
 
 export interface Options {
   readonly url: string
@@ -32,6 +40,12 @@ export interface Options {
   readonly connections: number
   /** Applied to what a reason shows of the target. */
   readonly hide?: ((text: string) => string) | undefined
+  /** Applied to what a reason shows of an answer. */
+  readonly conceal?: Conceal | undefined
+  /** Each call carries a token that is got like this. */
+  readonly oauth2?: HttpOauth2.Options | undefined
+  /** `refuse` keeps the answer of a failure that came with a 5xx, for when its retries are spent; `bury` by default. */
+  readonly spent?: "bury" | "refuse" | undefined
 }
 
 /** The options every component that calls has. */
@@ -39,16 +53,9 @@ export const fields = {
   url: Fields.Url,
   method: Fields.orElse(Schema.Literals(["POST", "PUT", "PATCH", "DELETE", "GET", "HEAD"]), "POST"),
   headers: Schema.optionalKey(Fields.Headers),
-  timeout: Fields.orElse(Fields.Duration, Duration.seconds(30))
-}
-
-/** There is no reply: the fields of a `DispatchError` or a `PublishError`. */
-export interface Failure {
-  readonly reason: string
-  readonly presence: Presence
-  readonly retryable: boolean
-  readonly retryAfterMillis?: number
-  readonly cause?: unknown
+  timeout: Fields.orElse(Fields.Duration, Duration.seconds(30)),
+  /** Calls carry an access token, got by client credentials. */
+  oauth2: Schema.optionalKey(HttpOauth2.Options)
 }
 
 export interface HttpCall {
@@ -67,8 +74,9 @@ const connectMillis = 10_000
 const probeMillis = 5_000
 /** Units: milliseconds. A longer timer would fire at once. */
 const timerMax = 2 ** 31 - 1
-/** Units: characters of an answer in a reason. */
-const excerptMax = 200
+/** Units: milliseconds; bytes. For the request of a token, and its answer. */
+const tokenMillis = 30_000
+const tokenMax = 256 * 1024
 
 export const make: (options: Options) => Effect.Effect<HttpCall, OptionsError, Scope.Scope> = Effect.fnUntraced(
   function* (options: Options) {
@@ -100,130 +108,78 @@ export const make: (options: Options) => Effect.Effect<HttpCall, OptionsError, S
     const target = hide(shown(url))
     const where = `${method} ${target}`
     const probed = { ...limits, timeoutMillis: Math.min(timeoutMillis, probeMillis), redirects: 0 }
-    return {
-      call: (body, extra) =>
-        send(agent, { method, url, headers: { ...extra, ...headers }, body }, limits).pipe(
-          Effect.mapError((broken) => failureOf(where, limits, retried, broken, hide)),
-          Effect.flatMap((answer) => judge(where, redirects, retried, answer))
-        ),
-      probe: send(agent, { method: "HEAD", url, headers, body: undefined }, probed).pipe(
-        Effect.mapError((broken) => failureOf(`HEAD ${target}`, probed, retried, broken, hide)),
-        Effect.flatMap((answer) => (isBusy(answer.status) ? failed(`HEAD ${target}`, answer) : Effect.void))
+    const judging: Judging = { where, redirects, retried, isKept: options.spent === "refuse", conceal: options.conceal }
+    const answerTo = (body: Body, headers: Readonly<Record<string, string>>): Effect.Effect<Answer, Failure> =>
+      Effect.mapError(send(agent, { method, url, headers, body }, limits), (broken) =>
+        failureOf(where, limits, retried, broken, hide)
       )
+    const probe = (headers: Readonly<Record<string, string>>): Effect.Effect<void, Failure> =>
+      send(agent, { method: "HEAD", url, headers, body: undefined }, probed).pipe(
+        Effect.mapError((broken) => failureOf(`HEAD ${target}`, probed, retried, broken, hide)),
+        Effect.flatMap((answer) =>
+          isBusy(answer.status) ? failed({ ...judging, where: `HEAD ${target}` }, answer) : Effect.void
+        )
+      )
+    if (options.oauth2 === undefined) {
+      return {
+        call: (body, extra) =>
+          Effect.flatMap(answerTo(body, { ...extra, ...headers }), (answer) => judge(judging, answer)),
+        probe: probe(headers)
+      }
+    }
+    if ("authorization" in headers) {
+      const expected = "either oauth2 or an authorization of its own, in the headers or in the URL"
+      return yield* new OptionsError({ problems: [{ path: ["oauth2"], expected, found: "both" }] })
+    }
+    const tokens = yield* tokensOf(options.oauth2, timeoutMillis, hide)
+    const withToken = (token: HttpOauth2.Token) => ({ ...headers, authorization: Redacted.value(token) })
+    return {
+      call: (body, extra) => {
+        const carrying = (token: HttpOauth2.Token) =>
+          Effect.map(answerTo(body, { ...extra, ...withToken(token) }), (answer) => ({ answer, token }))
+        return tokens.token.pipe(
+          Effect.flatMap(carrying),
+          Effect.flatMap((one) =>
+            // The token may have been revoked; a second 401 is the endpoint's own answer.
+            one.answer.status === 401 ? Effect.flatMap(tokens.instead(one.token), carrying) : Effect.succeed(one)
+          ),
+          Effect.flatMap(({ answer, token }) => judge({ ...judging, conceal: hiding(token) }, answer))
+        )
+      },
+      // A target without tokens to be had for it is as good as away.
+      probe: Effect.flatMap(tokens.token, (token) => probe(withToken(token)))
     }
   }
 )
 
+type Body = Uint8Array | string | undefined
+
+const tokensOf = Effect.fnUntraced(function* (oauth2: HttpOauth2.Options, timeoutMillis: number, hide: Conceal) {
+  const http = yield* make({
+    url: oauth2.tokenUrl,
+    timeout: Math.min(timeoutMillis, tokenMillis),
+    connections: 1,
+    responseMax: tokenMax,
+    hide,
+    conceal: HttpOauth2.concealed(oauth2)
+  }).pipe(
+    Effect.mapError(
+      ({ problems }) =>
+        new OptionsError({ problems: problems.map((one) => ({ ...one, path: ["oauth2", "tokenUrl"] })) })
+    )
+  )
+  const where = `POST ${hide(shown(new URL(oauth2.tokenUrl)))}`
+  return yield* HttpOauth2.make(oauth2, where, http.call)
+})
+
+/** An endpoint may show in its answer what it was sent. */
+const hiding = (token: HttpOauth2.Token): Conceal => {
+  const value = Redacted.value(token).replace(/^Bearer /, "")
+  return (text) => text.replaceAll(value, "<token>")
+}
+
 /** Units: hosts that redirects may lead to. */
 const originsMax = 64
-
-// ---------------------------------------------------------------------------------------------------- answers
-
-const isBusy = (status: number): boolean => status === 429 || status === 503
-
-type Retried = (status: number) => boolean
-
-const retriedOf = (retryOn: ReadonlyArray<Statuses>): Retried => {
-  const retried = new Set<Statuses>([408, 425, 429, ...retryOn])
-  return (status) => retried.has(status) || retried.has(status < 400 ? status : status < 500 ? "4xx" : "5xx")
-}
-
-const judge = (where: string, redirects: number, retried: Retried, answer: Answer): Effect.Effect<Reply, Failure> => {
-  const { body, headers, status } = answer
-  if (status < 300) return Effect.succeed({ kind: "accepted", payload: body, status, headers })
-  if (retried(status)) return failed(where, answer)
-  const reason = status < 400 ? redirectSentence(where, answer, redirects) : sentence(where, answer)
-  if (status >= 500) return Effect.fail({ reason, presence: "answered", retryable: false })
-  return Effect.succeed({ kind: "refused", payload: body, status, headers, reason })
-}
-
-/** An answer that asks to come again. */
-const failed = (where: string, answer: Answer): Effect.Effect<never, Failure> =>
-  Effect.flatMap(Clock.currentTimeMillis, (now) => {
-    const retryAfterMillis = retryAfter(answer.headers["retry-after"], now)
-    return Effect.fail({
-      reason: sentence(where, answer),
-      presence: isBusy(answer.status) ? "busy" : "answered",
-      retryable: true,
-      ...(retryAfterMillis === undefined ? undefined : { retryAfterMillis })
-    })
-  })
-
-/** Units: milliseconds. Source: seconds or a date, https://www.rfc-editor.org/rfc/rfc9110#field.retry-after */
-const retryAfter = (value: string | undefined, now: number): number | undefined => {
-  if (value === undefined) return undefined
-  if (/^\s*\d+\s*$/.test(value)) return Number(value) * 1000
-  const date = Option.getOrUndefined(DateTime.make(value))
-  return date === undefined ? undefined : Math.max(0, DateTime.toEpochMillis(date) - now)
-}
-
-/** Such as `POST http://host/path answered 422 Unprocessable Entity: no such customer`. */
-const sentence = (where: string, { body, status, statusText }: Answer): string => {
-  const text = excerpt(body)
-  return `${where} answered ${named(status, statusText)}${text === "" ? "" : `: ${text}`}`
-}
-
-const redirectSentence = (where: string, { headers, status, statusText }: Answer, redirects: number): string => {
-  const to = URL.parse(headers.location ?? "")
-  const answered = `${where} answered ${named(status, statusText)}${to === null ? "" : ` to ${shown(to)}`}`
-  return redirects === 0 ? `${answered}: redirects are off` : `${answered}: not followed (at most ${redirects} are)`
-}
-
-const named = (status: number, statusText: string): string => {
-  const text = statusText === "" ? STATUS_CODES[status] : statusText
-  return text === undefined ? `${status}` : `${status} ${text}`
-}
-
-/** The start of a body on one line. */
-const excerpt = (body: Uint8Array): string => {
-  // A character is at most four bytes.
-  const text = Buffer.from(body.buffer, body.byteOffset, Math.min(body.byteLength, excerptMax * 8)).toString()
-  const line = text.replaceAll(/[\s\p{Cc}]+/gu, " ").trim()
-  return line.length > excerptMax ? `${line.slice(0, excerptMax)}...` : line
-}
-
-// ---------------------------------------------------------------------------------------------------- failures
-
-const failureOf = (
-  where: string,
-  { responseMax, timeoutMillis }: Limits,
-  retried: Retried,
-  broken: Broken,
-  hide: (text: string) => string
-): Failure => {
-  switch (broken._tag) {
-    case "Timeout": {
-      const within = `within ${Duration.format(Duration.millis(timeoutMillis))}`
-      return broken.sent
-        ? { reason: `${where} gave no answer ${within}`, presence: "answered", retryable: true }
-        : { reason: `${where} could not be reached ${within}`, presence: "unreachable", retryable: true }
-    }
-    case "TooLarge": {
-      const { status, statusText } = broken
-      const reason = `${where} answered ${named(status, statusText)} with more than ${responseMax} bytes`
-      return { reason, presence: isBusy(status) ? "busy" : "answered", retryable: retried(status) }
-    }
-    case "Failed": {
-      const { error: cause, sent } = broken
-      const said = hide(cause.message === "" ? (cause.code ?? cause.name) : words(cause))
-      // Undici did not even try: the request itself is wrong, by its headers most likely.
-      if (cause.code === "UND_ERR_INVALID_ARG" || cause.code === "UND_ERR_NOT_SUPPORTED") {
-        return { reason: `${where} cannot be sent: ${said}`, presence: "answered", retryable: false, cause }
-      }
-      if (!sent) {
-        return { reason: `${where} cannot be reached: ${said}`, presence: "unreachable", retryable: true, cause }
-      }
-      if (!isProtocol(cause)) {
-        return { reason: `${where} lost its connection: ${said}`, presence: "reset", retryable: true, cause }
-      }
-      return { reason: `${where} answered no HTTP: ${said}`, presence: "answered", retryable: true, cause }
-    }
-  }
-}
-
-/** The target sent something, but not an answer; one that just ends too early is a lost connection. */
-const isProtocol = ({ code, message, name }: Error & { readonly code?: string }): boolean =>
-  code === "UND_ERR_HEADERS_OVERFLOW" || (name === "HTTPParserError" && !message.includes("EOF"))
 
 // ---------------------------------------------------------------------------------------------------- options
 
@@ -245,9 +201,6 @@ const decoded = (text: string): string =>
 
 const lowerCase = (headers: Readonly<Record<string, string>>): Readonly<Record<string, string>> =>
   Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]))
-
-/** Without what may be secret: credentials and the query. */
-const shown = ({ origin, pathname }: URL): string => `${origin}${pathname}`
 
 const ofTheConnection = [
   "connection",

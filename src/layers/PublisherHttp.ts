@@ -5,7 +5,7 @@ import { PublishError, type Publisher } from "../services/Publisher.ts"
 import * as HttpCall from "./HttpCall.ts"
 import * as Utf8 from "./Utf8.ts"
 
-export interface Options extends Pick<HttpCall.Options, "url" | "method" | "headers" | "timeout" | "hide"> {
+export interface Options extends Pick<HttpCall.Options, "url" | "method" | "headers" | "timeout" | "hide" | "oauth2"> {
   /** Messages that may be under way at the same time; 64 by default. */
   readonly connections?: number | undefined
 }
@@ -24,8 +24,8 @@ export const make: (options: Options) => Effect.Effect<Publisher, Component.Opti
       publish: (batch) =>
         Effect.forEach(
           batch,
-          ({ headers, value }) =>
-            http.call(value, { "content-type": typeOf(value), ...headers }).pipe(
+          ({ value }) =>
+            http.call(value, { "content-type": typeOf(value) }).pipe(
               Effect.mapError((failure) => new PublishError(failure)),
               Effect.flatMap(({ kind, reason = "refused" }) =>
                 kind === "accepted"

@@ -16,10 +16,10 @@ export const make = Effect.fnUntraced(function* (topic: string) {
       Effect.mapError(
         topics.append(
           topic,
-          batch.map(({ event, headers, id, key, value }) => ({
-            id,
+          batch.map(({ envelope, event, key, value }) => ({
+            id: envelope.id,
             key,
-            headers: { ...headers, "sluice-event": event },
+            headers: { "sluice-event": event },
             value
           }))
         ),

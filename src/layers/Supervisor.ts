@@ -1,5 +1,5 @@
 /** Keeps the pipelines of a process running: restarts what fails, gives up on what keeps failing, drains all on a stop. */
-import { Clock, Deferred, Effect, FiberSet, Option, Result, type Scope } from "effect"
+import { Clock, Deferred, Effect, FiberSet, Option, References, Result, type Scope } from "effect"
 import type { DeadLetters } from "../services/DeadLetters.ts"
 import * as Pipeline from "../streams/Pipeline.ts"
 import type { Plan } from "../streams/Plan.ts"
@@ -88,7 +88,7 @@ const supervise = (
     let inARow = 0
     for (;;) {
       const startedAt = yield* Clock.currentTimeMillis
-      const result = yield* Effect.result(runOnce(one))
+      const result = yield* Effect.result(atLevel(one.plan, runOnce(one)))
       if (Result.isSuccess(result)) {
         one.state = "ended"
         return
@@ -119,6 +119,9 @@ const supervise = (
       }
     }
   })
+
+const atLevel = <A, E, R>({ logLevel }: Plan, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  logLevel === undefined ? effect : Effect.provideService(effect, References.MinimumLogLevel, logLevel)
 
 const runOnce = (one: Supervised) =>
   Effect.scoped(

@@ -3,6 +3,7 @@ import { Duration, Effect, Result } from "effect"
 import type { Codec } from "../services/Codec.ts"
 import { type Component, type Needs, OptionsError, type Problem, type Site } from "../services/Component.ts"
 import type { Detector } from "../services/Detector.ts"
+import type { Dispatcher } from "../services/Dispatcher.ts"
 import type { Event } from "../services/Event.ts"
 import * as Define from "../streams/Define.ts"
 import * as Path from "../streams/Path.ts"
@@ -11,6 +12,7 @@ import * as Catalog from "./Catalog.ts"
 import * as CodecJson from "./CodecJson.ts"
 import type { Loaded, Pipeline } from "./Config.ts"
 import { ConfigError } from "./ConfigFile.ts"
+import * as MessageLog from "./MessageLog.ts"
 
 /** Fails: `ConfigError` with everything wrong in all pipelines. */
 export const plans = Effect.fnUntraced(function* (
@@ -28,7 +30,7 @@ export const plans = Effect.fnUntraced(function* (
 })
 
 const planOf = Effect.fnUntraced(function* (name: string, pipeline: Pipeline, folder: string, hide: Site["hide"]) {
-  const site: Site = { pipeline: name, folder, concurrency: pipeline.concurrency, hide }
+  const site: Site = { pipeline: name, source: pipeline.source, folder, concurrency: pipeline.concurrency, hide }
   const parts = yield* all({
     source: makeOne(Catalog.sources, ["source"], pipeline.source, site),
     decode: decoderOf(pipeline, site),
@@ -39,9 +41,10 @@ const planOf = Effect.fnUntraced(function* (name: string, pipeline: Pipeline, fo
     dedupe: dedupeOf(pipeline)
   })
   yield* checkEvents(pipeline, parts.detect)
-  return Define.define({
+  const told = pipeline.log?.lines === "eventor" ? withLines(pipeline, parts) : parts
+  const plan = Define.define({
     name,
-    ...parts,
+    ...told,
     order: pipeline.order,
     unkeyed: pipeline.unkeyed,
     concurrency: pipeline.concurrency,
@@ -55,6 +58,26 @@ const planOf = Effect.fnUntraced(function* (name: string, pipeline: Pipeline, fo
     onKeyError: pipeline.failures?.key,
     batch: pipeline.batch
   })
+  return pipeline.log === undefined ? plan : { ...plan, logLevel: levels[pipeline.log.level] }
+})
+
+const levels = { debug: "Debug", info: "Info", warn: "Warn", error: "Error" } as const
+
+/** The parts, each of which says what it does. */
+const withLines = <
+  Parts extends {
+    readonly decode: Codec
+    readonly dispatch: ReadonlyArray<{ readonly name: string; readonly run: Dispatcher }>
+    readonly publish: ReadonlyArray<Define.PublishOptions>
+  }
+>(
+  pipeline: Pipeline,
+  parts: Parts
+): Parts => ({
+  ...parts,
+  decode: MessageLog.codec(parts.decode),
+  dispatch: parts.dispatch.map((leg, i) => ({ ...leg, run: MessageLog.dispatcher(leg.run, pipeline.dispatch[i]!) })),
+  publish: parts.publish.map((one) => ({ ...one, to: MessageLog.publisher(one.to) }))
 })
 
 // ---------------------------------------------------------------------------------------------------- parts
@@ -103,7 +126,7 @@ const publishesOf = ({ publish }: Pipeline, site: Site) =>
   list(publish, (one, i) =>
     all({
       to: makeOne(Catalog.publishers, ["publish", i], one, site),
-      key: optionalPath(one.key, ["publish", i, "key"]),
+      key: optionalPath(one.key === "none" ? undefined : one.key, ["publish", i, "key"]),
       value: optionalPath(one.value, ["publish", i, "value"])
     }).pipe(
       Effect.map(
@@ -111,7 +134,10 @@ const publishesOf = ({ publish }: Pipeline, site: Site) =>
           to,
           name: one.name ?? `publish.${i}:${one.type}`,
           when: one.when && [one.when].flat(),
-          key: key && ((detection, reply) => Path.asKey(key.read({ event: detection.event, detection, reply }))),
+          key:
+            one.key === "none"
+              ? () => undefined
+              : key && ((detection, reply) => Path.asKey(key.read({ event: detection.event, detection, reply }))),
           value:
             value &&
             ((detection, reply) => {

@@ -4,6 +4,7 @@ import type { Codec } from "./Codec.ts"
 import type { Detector } from "./Detector.ts"
 import type { Dispatcher } from "./Dispatcher.ts"
 import type { HttpHost } from "./HttpHost.ts"
+import type { KafkaClient } from "./Kafka.ts"
 import type { Publisher } from "./Publisher.ts"
 import type { Source } from "./Source.ts"
 import type { Topics } from "./Topics.ts"
@@ -26,6 +27,8 @@ export class OptionsError extends Schema.TaggedError<OptionsError>()("OptionsErr
 /** Where a component stands. */
 export interface Site {
   readonly pipeline: string
+  /** The options of the pipeline's own source, as decoded. */
+  readonly source: { readonly type: string }
   /** The folder of the config, from which relative paths start. */
   readonly folder: string
   /** The pipeline's concurrency, for pools. Units: working legs. */
@@ -35,7 +38,7 @@ export interface Site {
 }
 
 /** What a component may ask for when it is made. */
-export type Needs = FileSystem.FileSystem | HttpHost | Path.Path | Scope.Scope | Stdio.Stdio | Topics
+export type Needs = FileSystem.FileSystem | HttpHost | KafkaClient | Path.Path | Scope.Scope | Stdio.Stdio | Topics
 
 /**
  * A component: one file, and one line in `layers/Catalog.ts`.

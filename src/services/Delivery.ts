@@ -25,6 +25,8 @@ export interface Delivery {
    * and fails its stream when that cannot be done.
    */
   readonly settle: (settlement: Settlement) => Ready<void>
+  /** The source has lost it to somebody else: it goes no further, and its settlement counts for nothing. */
+  readonly gone?: boolean
   /** Set on a replay: run only this part of the road. */
   readonly resume?: Resume | undefined
 }

@@ -6,7 +6,11 @@ import type { Ready } from "./Ready.ts"
 import type { Reply } from "./Reply.ts"
 
 /** The target gave no reply. A refusal is a `Reply`, not a failure. */
-export class DispatchError extends Schema.TaggedError<DispatchError>()("DispatchError", targetFields) {
+export class DispatchError extends Schema.TaggedError<DispatchError>()("DispatchError", {
+  ...targetFields,
+  /** What the target answered, for a reply when retries are spent. */
+  reply: Schema.optionalKey(Schema.Any as Schema.Schema<Reply>)
+}) {
   override get message(): string {
     return this.reason
   }

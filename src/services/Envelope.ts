@@ -19,6 +19,12 @@ export interface Envelope {
   readonly broken?: string | undefined
   /** Its place in that part, such as an offset. */
   readonly position?: number | undefined
+  /** The record's own key where it is not UTF-8 text; `key` is then a text form of it. */
+  readonly keyBytes?: Uint8Array
+  /** The record had no value (null, not empty): `payload` is empty then. */
+  readonly tombstone?: true
+  /** The record's own timestamp. Units: milliseconds since 1970. */
+  readonly producedAt?: number
 }
 
 /** Shared by all envelopes without headers, so that a hot source allocates none. */

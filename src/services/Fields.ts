@@ -108,3 +108,7 @@ export const Url = from(Schema.String, Schema.String, "a URL such as http://loca
 /** A field with a default. */
 export const orElse = <S extends Schema.Constraint>(schema: S, value: S["Type"]) =>
   Schema.withDecodingDefaultTypeKey<S>(Effect.succeed(value))(schema)
+
+/** A group of fields that all have defaults. */
+export const group = <Fields extends Schema.Struct.Fields>(fields: Fields) =>
+  Schema.withDecodingDefaultKey<Schema.Struct<Fields>>(Effect.succeed({} as never))(Schema.Struct(fields))

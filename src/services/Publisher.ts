@@ -1,5 +1,6 @@
 /** Puts results where other systems can read them. */
 import { type Effect, Schema } from "effect"
+import type { Envelope } from "./Envelope.ts"
 import { targetFields } from "./Failure.ts"
 
 /** The target did not confirm a batch; then no part may be assumed stored. */
@@ -11,15 +12,20 @@ export class PublishError extends Schema.TaggedError<PublishError>()("PublishErr
 
 /** One message on its way out. */
 export interface Outgoing {
-  /** The id of the envelope it answers. */
-  readonly id: string
-  readonly key: string | undefined
-  readonly headers: Readonly<Record<string, string>>
-  readonly value: Uint8Array
+  /** What it answers. */
+  readonly envelope: Envelope
   /** The business event it answers. */
   readonly event: string
-  /** Where the answered envelope came from. */
-  readonly origin: string
+  readonly key: string | undefined
+  /** The envelope's own payload itself, where it is a copy. */
+  readonly value: Uint8Array
+}
+
+/** Where a published message lies, where the target has places. */
+export interface Stored {
+  readonly topic: string
+  readonly partition: number
+  readonly offset: number
 }
 
 export interface Publisher {
@@ -29,6 +35,6 @@ export interface Publisher {
   /** Units: calls of `publish` under way at the same time; they never share a key. */
   readonly inFlightMax: number
   /** Sends a batch and returns once the target has confirmed all of it. Fails: `PublishError`. */
-  readonly publish: (batch: ReadonlyArray<Outgoing>) => Effect.Effect<void, PublishError>
+  readonly publish: (batch: ReadonlyArray<Outgoing>) => Effect.Effect<ReadonlyArray<Stored> | void, PublishError>
   readonly probe?: Effect.Effect<void, PublishError> | undefined
 }

@@ -1,5 +1,5 @@
 /** Where deliveries come from. */
-import { type Effect, Schema, type Scope, type Stream } from "effect"
+import { Context, type Effect, Schema, type Scope, type Stream } from "effect"
 import type { Delivery } from "./Delivery.ts"
 
 /** The source cannot go on. `away` when its connection is lost and reopening it can help. */
@@ -14,6 +14,33 @@ export class SourceError extends Schema.TaggedError<SourceError>()("SourceError"
   }
 }
 
+/** What a source may ask of the road that takes its deliveries. */
+export class Downstream extends Context.Service<
+  Downstream,
+  {
+    /** From here on no leg begins; returns once none is at work and all replies are published. */
+    readonly quiet: Effect.Effect<void>
+    /** Legs begin again. */
+    readonly go: Effect.Effect<void>
+    /** Some deliveries are gone: what works on them is interrupted, what waits is dropped; each is settled as nacked. */
+    readonly recall: Effect.Effect<void>
+  }
+>()("sluice/services/Downstream") {}
+
+/** How far one ordered part of a source is. Units: offsets; records. */
+export interface PartitionStatus {
+  readonly name: string
+  /** Below it all is settled. */
+  readonly watermark: number
+  /** From the watermark to the end of the log. */
+  readonly lag: number
+  /** Given and not settled. */
+  readonly unsettled: number
+  /** Settled beyond the watermark. */
+  readonly beyond: number
+  readonly paused: boolean
+}
+
 export interface Source {
   readonly name: string
   /**
@@ -24,11 +51,13 @@ export interface Source {
    *
    * Units: an array holds about 1 MiB, or a single larger delivery. Fails: `SourceError`.
    */
-  readonly open: Effect.Effect<Stream.Stream<Delivery, SourceError>, SourceError, Scope.Scope>
+  readonly open: Effect.Effect<Stream.Stream<Delivery, SourceError>, SourceError, Downstream | Scope.Scope>
   /** Whether a nacked delivery comes again. One that cannot is worked until the deadline, then buried. */
   readonly redelivers: boolean
   /** Whether its sender is told at once that a message cannot be decoded; then that message is refused, not buried. */
   readonly answers: boolean
+  /** The parts of it that this process reads just now, for a scrape. */
+  readonly partitions?: (() => ReadonlyArray<PartitionStatus>) | undefined
   /** Goes on at another position, such as `earliest` or an offset. */
   readonly seek?: ((position: string) => Effect.Effect<void, SourceError>) | undefined
 }

@@ -176,8 +176,8 @@ const verdictOf = (cause: Cause.Cause<unknown>, failures: Readonly<Record<string
   if (failure === undefined) return defect(cause)
   const { error } = failure
   if (error instanceof DispatchError) {
-    const { presence, reason, retryable, retryAfterMillis } = error
-    return { policy: retryable ? "retry" : "bury", reason, presence, retryAfterMillis }
+    const { presence, reason, reply, retryable, retryAfterMillis } = error
+    return { policy: retryable ? "retry" : "bury", reason, presence, retryAfterMillis, reply }
   }
   const tag = typeof error === "object" && error !== null && "_tag" in error ? String(error._tag) : ""
   return { policy: failures[tag] ?? "bury", reason: words(error), presence: "answered" }

@@ -36,6 +36,10 @@ class BatchAttempt extends Attempt<void> {
     this.attempts = all[0]!.leg.attempts
   }
 
+  get gone(): boolean {
+    return this.open.length > 0 && this.open.every(({ leg }) => leg.gone)
+  }
+
   call(): Effect.Effect<void, unknown> {
     const asked = this.open
     const { dispatcher } = this.plan

@@ -30,6 +30,8 @@ export interface Options {
 
 export class Endings {
   private idlers: Array<() => void> = []
+  /** Burials under way. */
+  burying = 0
   private readonly options: Options
 
   constructor(options: Options) {
@@ -39,6 +41,10 @@ export class Endings {
   /** Ends what failed for good by its policy, then goes on. */
   byPolicy(work: Work, policy: Policy, then: () => void, cause: Burial.Cause): void {
     const { plan, runner, stats } = this.options
+    if (work.delivery.gone === true) {
+      work.givenBackFor = cause.reason
+      return then()
+    }
     switch (policy) {
       case "drop": {
         stats.dropped++
@@ -60,8 +66,10 @@ export class Endings {
     const letter = Burial.letterOf(plan.name, work, cause, runner.now())
     work.buriedFor = cause.reason
     work.burialsOpen++
+    this.burying++
     runner.start(Burial.bury(deadLetters, letter), (exit) => {
       work.burialsOpen--
+      this.burying--
       if (Exit.isSuccess(exit)) stats.letters++
       else {
         work.givenBackFor = sentence(exit.cause)

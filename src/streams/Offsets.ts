@@ -1,43 +1,50 @@
 /** Which offsets of an ordered log are seen and settled: the watermark, and what is settled beyond it. */
 
-/** The highest offset below which all is settled, and the settled offsets beyond it in ascending order. */
+/** Offsets from the first one on, up to and without the second. */
+export type Run = readonly [from: number, to: number]
+
+/** The highest offset below which all is settled, and what is settled beyond it: ascending, with gaps between. */
 export interface Snapshot {
   readonly watermark: number
-  readonly settled: ReadonlyArray<number>
+  readonly settled: ReadonlyArray<Run>
 }
 
 /**
- * A ledger of one partition. Offsets are seen in ascending order, with gaps where the log has none (compaction,
- * transaction markers), and settled in any order.
+ * A ledger of one partition. Offsets are seen in ascending order and settled in any order. What the log has not
+ * (compaction, transaction markers) counts as settled once something after it is seen.
+ *
+ * Only what is open is remembered, so that one stuck offset costs no memory however far the others go.
  */
-export class Offsets {
-  private readonly open = new Set<number>()
-  private readonly beyond = new Set<number>()
+export class Offsets<Note = void> {
+  /** Ascending, since it is filled in order. */
+  private readonly open = new Map<number, Note>()
+  /** Settled before this ledger began, and not passed yet. */
+  private known: ReadonlyArray<Run>
   private next: number
-  private low: number
 
   constructor({ settled, watermark }: Snapshot) {
     this.next = watermark
-    this.low = watermark
-    for (const offset of settled) if (offset >= watermark) this.beyond.add(offset)
+    this.known = settled.filter(([, to]) => to > watermark)
+    this.passKnown()
   }
 
-  /** Takes note of an offset; false when it was settled before and must not run again. */
-  see(offset: number): boolean {
-    if (offset < this.low || this.beyond.has(offset)) {
-      if (offset >= this.next) this.next = offset + 1
-      this.advance()
-      return false
+  /** Takes note of an offset, and of a word about it; false when it is settled and must not run again. */
+  see(offset: number, note: Note): boolean {
+    if (offset < this.next) return this.open.has(offset)
+    this.next = offset + 1
+    let isKnown = false
+    while (this.known.length > 0 && this.known[0]![0] <= offset) {
+      isKnown = offset < this.known[0]![1]
+      if (isKnown) break
+      this.known = this.known.slice(1)
     }
-    this.open.add(offset)
-    if (offset >= this.next) this.next = offset + 1
-    return true
+    if (!isKnown) this.open.set(offset, note)
+    this.passKnown()
+    return !isKnown
   }
 
   settle(offset: number): void {
-    if (!this.open.delete(offset)) return
-    this.beyond.add(offset)
-    this.advance()
+    this.open.delete(offset)
   }
 
   /** Seen and not settled. */
@@ -46,28 +53,34 @@ export class Offsets {
   }
 
   get watermark(): number {
-    return this.low
+    for (const oldest of this.open.keys()) return oldest
+    return this.next
+  }
+
+  /** What the others wait for to be forgotten. */
+  get oldest(): { readonly offset: number; readonly note: Note } | undefined {
+    for (const [offset, note] of this.open) return { offset, note }
+    return undefined
   }
 
   snapshot(): Snapshot {
-    return { watermark: this.low, settled: [...this.beyond].sort((a, b) => a - b) }
+    const settled: Array<Run> = []
+    let at = this.watermark
+    for (const offset of this.open.keys()) {
+      if (offset > at) settled.push([at, offset])
+      at = offset + 1
+    }
+    if (this.open.size > 0 && this.next > at) settled.push([at, this.next])
+    return { watermark: this.watermark, settled: [...settled, ...this.known] }
   }
 
-  /** All offsets below the oldest open one are settled, since they were seen in order. */
-  private advance(): void {
-    const oldest = first(this.open)
-    const to = oldest ?? this.next
-    if (to <= this.low) return
-    // Whichever is shorter: the way from the old watermark, or the set.
-    if (to - this.low <= this.beyond.size) for (let offset = this.low; offset < to; offset++) this.beyond.delete(offset)
-    else for (const offset of this.beyond) if (offset < to) this.beyond.delete(offset)
-    this.low = to
+  /** What is known right behind the end is part of it. */
+  private passKnown(): void {
+    while (this.known.length > 0 && this.known[0]![0] <= this.next) {
+      this.next = Math.max(this.next, this.known[0]![1])
+      this.known = this.known.slice(1)
+    }
   }
-}
-
-const first = (set: Set<number>): number | undefined => {
-  for (const value of set) return value
-  return undefined
 }
 
 /** Units: characters. What a metadata field holds. */
@@ -87,22 +100,15 @@ export interface Encoded {
  */
 export const encode = ({ settled, watermark }: Snapshot, { charactersMax }: EncodeOptions = {}): Encoded => {
   if (settled.length === 0) return { text: "", complete: true }
-  const runs: Array<number> = []
   let at = watermark
-  for (let i = 0; i < settled.length; ) {
-    const from = settled[i]!
-    let to = from + 1
-    while (++i < settled.length && settled[i] === to) to++
-    runs.push(from - at, to - from)
-    at = to
-  }
   let text = version
-  for (let i = 0; i < runs.length; i += 2) {
-    const pair = varint(runs[i]!) + varint(runs[i + 1]!)
+  for (const [from, to] of settled) {
+    const pair = varint(from - at) + varint(to - from)
     if (charactersMax !== undefined && text.length + pair.length > charactersMax) {
       return { text: text === version ? "" : text, complete: false }
     }
     text += pair
+    at = to
   }
   return { text, complete: true }
 }
@@ -111,7 +117,7 @@ export const encode = ({ settled, watermark }: Snapshot, { charactersMax }: Enco
 export const decode = (text: string, watermark: number): Snapshot | undefined => {
   if (text === "") return { watermark, settled: [] }
   if (!text.startsWith(version)) return undefined
-  const settled: Array<number> = []
+  const settled: Array<Run> = []
   let at = watermark
   let i = version.length
   let isSettled = false
@@ -125,10 +131,8 @@ export const decode = (text: string, watermark: number): Snapshot | undefined =>
       scale *= 32
       if ((digit & 32) === 0) break
     }
-    if (isSettled) {
-      if (value > settledMax || settled.length + value > settledMax) return undefined
-      for (let k = 0; k < value; k++) settled.push(at + k)
-    }
+    if (value === 0 || value > runMax) return undefined
+    if (isSettled) settled.push([at, at + value])
     at += value
     isSettled = !isSettled
   }
@@ -136,8 +140,8 @@ export const decode = (text: string, watermark: number): Snapshot | undefined =>
 }
 
 const version = "s1:"
-/** More than any buffer holds: text that claims more is not ours. */
-const settledMax = 10_000_000
+/** No run is longer: text that claims more is not ours. */
+const runMax = 2 ** 40
 
 const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 const digits = new Map([...alphabet].map((character, i) => [character.charCodeAt(0), i]))

@@ -31,6 +31,10 @@ export class Publication implements Item {
   get key(): string | undefined {
     return this.work.lane
   }
+
+  get gone(): boolean {
+    return this.work.delivery.gone === true
+  }
 }
 
 /** What a publication tells the road; one of them is called once. */
@@ -49,6 +53,10 @@ class PublishAttempt extends Attempt<void> {
     this.outbox = outbox
     this.batch = batch
     this.attempts = batch[0]!.attempts
+  }
+
+  get gone(): boolean {
+    return this.batch.every((_) => _.gone)
   }
 
   call() {

@@ -3,7 +3,7 @@ import { Cause, Deferred, Effect, Fiber, Option, Queue, References, Schema, type
 import { DeadLetters, type Letter, type Replayed } from "../services/DeadLetters.ts"
 import { Dedupe } from "../services/Dedupe.ts"
 import type { Delivery } from "../services/Delivery.ts"
-import { SourceError } from "../services/Source.ts"
+import { Downstream, SourceError } from "../services/Source.ts"
 import type { RoadFailure } from "./Endings.ts"
 import type { Plan } from "./Plan.ts"
 import { Road } from "./Road.ts"
@@ -100,6 +100,7 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
       }),
       // The road yields by time itself; a yield between the source's hand and ours could lose what is in it.
       Effect.provideService(References.PreventSchedulerYield, true),
+      Effect.provideService(Downstream, road.downstream),
       Effect.forkScoped
     )
 

@@ -1,5 +1,5 @@
 /** A pipeline as data: everything the road needs to know, decided and checked. */
-import { type Cause, Schema } from "effect"
+import { type Cause, type LogLevel, Schema } from "effect"
 import type { Codec } from "../services/Codec.ts"
 import type { Detector } from "../services/Detector.ts"
 import type { Dispatcher } from "../services/Dispatcher.ts"
@@ -38,6 +38,8 @@ export interface PublishPlan {
 
 export interface Plan {
   readonly name: string
+  /** What its lines must be worth to be logged, whatever holds for the others. */
+  readonly logLevel?: LogLevel.LogLevel | undefined
   readonly source: Source
   readonly codec: Codec
   /** Reads the key from the decoded event; undefined takes the record's own. */

@@ -25,6 +25,8 @@ export class Publishing implements PublicationEnds {
   /** Whether anybody wants to hear of refusals; otherwise they are buried. */
   readonly takesRefusals: boolean
   private readonly outboxes: ReadonlyArray<Outbox>
+  /** Publications that have not ended. */
+  open = 0
   private readonly options: Options
 
   constructor(options: Options) {
@@ -63,6 +65,11 @@ export class Publishing implements PublicationEnds {
     return true
   }
 
+  /** Gives back what waits for its next try and is gone. */
+  recall(): void {
+    for (const { target } of this.outboxes) target.recall()
+  }
+
   /** Gives back what waits: at drain the tries to come, at the deadline all of it. */
   close(reason: string, all: boolean): void {
     for (const outbox of this.outboxes) outbox.close(reason, all)
@@ -87,6 +94,7 @@ export class Publishing implements PublicationEnds {
 
   private publish(outbox: Outbox, work: Work, detection: Detection, reply: Reply): void {
     work.publishesOpen++
+    this.open++
     const outgoing = render(outbox.plan, detection, reply)
     if (typeof outgoing !== "string") {
       return outbox.offer(new Publication(work, outbox.plan, detection, reply, outgoing))
@@ -100,6 +108,7 @@ export class Publishing implements PublicationEnds {
 
   private done(work: Work): void {
     work.publishesOpen--
+    this.open--
     this.options.endings.endIfDone(work)
   }
 }
@@ -113,15 +122,12 @@ const causeOf = (
 ): Burial.Cause => ({ stage: "publish", event: detection.name, leg: plan.name, reason, attempts, reply })
 
 const render = (plan: PublishPlan, detection: Detection, reply: Reply): Outgoing | string => {
-  const { envelope } = detection.event
   try {
     return {
-      id: envelope.id,
-      key: plan.key(detection, reply),
-      headers: {},
-      value: plan.value(detection, reply),
+      envelope: detection.event.envelope,
       event: detection.name,
-      origin: envelope.source
+      key: plan.key(detection, reply),
+      value: plan.value(detection, reply)
     }
   } catch (error) {
     return `cannot be published: ${words(error)}`

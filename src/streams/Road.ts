@@ -6,24 +6,23 @@ import type { Detection, Event } from "../services/Event.ts"
 import type { Policy } from "../services/Failure.ts"
 import { isLater, type Ready } from "../services/Ready.ts"
 import type { Reply } from "../services/Reply.ts"
+import type { Downstream } from "../services/Source.ts"
 import type * as Burial from "./Burial.ts"
-import * as DispatchBatches from "./DispatchBatches.ts"
 import { Endings, type Options as EndingsOptions, type RoadFailure } from "./Endings.ts"
 import { Finding, type Found } from "./Finding.ts"
 import { Intake } from "./Intake.ts"
 import { Lanes } from "./Lanes.ts"
 import { KeyError } from "./Plan.ts"
 import { Publishing } from "./Publishing.ts"
+import { copy, Routes } from "./Routes.ts"
 import { sentence } from "./Runner.ts"
 import { Slots } from "./Slots.ts"
 import type { Stats } from "./Stats.ts"
-import { Attempt, defect, Target, type Verdict } from "./Target.ts"
-import { Leg, type LegEnds, type Route, Work } from "./Work.ts"
+import { Attempt, lost, type Verdict } from "./Target.ts"
+import { Leg, type LegEnds, Work } from "./Work.ts"
 
 export type Options = Omit<EndingsOptions, "onSettled">
 
-/** Event names whose legs are remembered. */
-const routesMax = 10_000
 /** Units: milliseconds. How long an interrupted leg may take to end. */
 const interruptMillis = 5_000
 
@@ -33,8 +32,8 @@ export class Road implements LegEnds, Found {
   readonly slots: Slots
   readonly intake: Intake
   private readonly endings: Endings
-  private readonly legs: ReadonlyArray<Route>
-  private readonly routes = new Map<string, ReadonlyArray<Route>>()
+  private readonly routes: Routes
+  private quieters: Array<() => void> = []
   private readonly finding: Finding
   private readonly publishing: Publishing
   private readonly next = MutableList.make<Work>()
@@ -66,23 +65,16 @@ export class Road implements LegEnds, Found {
       this.stats.retries++
     }
     this.publishing = new Publishing({ plan, runner, stats: this.stats, endings: this.endings, onRetry })
-    const onLeg = (millis: number) => this.stats.leg.observe(millis)
-    this.legs = plan.legs.map((leg) => {
-      const target = new Target({
-        name: `${plan.name}: ${leg.name}`,
-        retry: plan.retry,
-        slots: this.slots,
-        runner,
-        verdict: leg.verdict,
-        probe: leg.dispatcher.probe,
-        onRetry,
-        onLeg
-      })
-      return {
-        plan: leg,
-        target,
-        batches: plan.batch && DispatchBatches.make({ plan: leg, target, ...plan.batch, runner })
-      }
+    this.routes = new Routes({
+      plan,
+      runner,
+      slots: this.slots,
+      onRetry,
+      onLeg: (millis) => this.stats.leg.observe(millis)
+    })
+    runner.loop(() => {
+      if (this.quieters.length > 0 && this.isQuiet) for (const quiet of this.quieters.splice(0)) quiet()
+      return false
     })
   }
 
@@ -94,7 +86,10 @@ export class Road implements LegEnds, Found {
   }
 
   get away(): ReadonlyArray<string> {
-    return [...this.legs.filter(({ target }) => target.away).map(({ plan }) => plan.name), ...this.publishing.away]
+    return [
+      ...this.routes.all.filter(({ target }) => target.away).map(({ plan }) => plan.name),
+      ...this.publishing.away
+    ]
   }
 
   private admit(delivery: Delivery): Fiber.Fiber<unknown, unknown> | undefined {
@@ -184,6 +179,7 @@ export class Road implements LegEnds, Found {
   // ------------------------------------------------------------------------------------------------ detection
 
   private begin(work: Work): void {
+    if (work.delivery.gone === true) return this.giveBack(work, lost)
     if (this.closed !== undefined) return this.giveBackOrBury(work, this.closed)
     const { resume } = work.delivery
     if (resume?.event === undefined) return this.finding.find(work)
@@ -226,7 +222,7 @@ export class Road implements LegEnds, Found {
     const legs: Array<Leg> = []
     for (let i = 0; i < found.length; i++) {
       const detection = found[i]!
-      const routes = only === undefined ? this.routesOf(detection.name) : this.legs
+      const routes = only === undefined ? this.routes.of(detection.name) : this.routes.all
       for (let j = 0; j < routes.length; j++) {
         const route = routes[j]!
         if (only === undefined || route.plan.name === only) legs.push(new Leg(route, this, work, detection))
@@ -250,16 +246,6 @@ export class Road implements LegEnds, Found {
     this.stop(work, "bury", { stage, event, leg, reply, reason: `the pipeline has no ${leg} any more`, attempts: 1 })
   }
 
-  /** The legs of an event; names come from the data at times, so only a bounded number is remembered. */
-  private routesOf(event: string): ReadonlyArray<Route> {
-    const known = this.routes.get(event)
-    if (known !== undefined) return known
-    const found = this.legs.filter(({ plan }) => plan.on === undefined || plan.on.includes(event))
-    const routes = found.length === 0 ? [copy] : found
-    if (this.routes.size < routesMax) this.routes.set(event, routes)
-    return routes
-  }
-
   replied(leg: Leg, reply: Reply): void {
     if (reply.kind === "refused" && !this.publishing.takesRefusals) {
       leg.attempts++
@@ -270,6 +256,7 @@ export class Road implements LegEnds, Found {
   }
 
   legFailed(leg: Leg, verdict: Verdict): void {
+    if (verdict.reply !== undefined && this.publishing.takesRefusals) return this.replied(leg, verdict.reply)
     this.endings.byPolicy(leg.work, verdict.policy, () => this.answered(leg), {
       stage: "dispatch",
       event: leg.detection.name,
@@ -324,6 +311,27 @@ export class Road implements LegEnds, Found {
     this.endings.endIfDone(work)
   }
 
+  // ------------------------------------------------------------------------------------------------ for the source
+
+  private get isQuiet(): boolean {
+    return this.slots.active === 0 && this.publishing.open === 0 && this.endings.burying === 0
+  }
+
+  /** What a source may ask, when its input is shared out anew. */
+  readonly downstream: Downstream["Service"] = {
+    quiet: Effect.callback<void>((resume) => {
+      this.quieters.push(() => resume(Effect.void))
+      this.options.runner.turn(() => this.slots.hold())
+    }),
+    go: Effect.sync(() => this.options.runner.turn(() => this.slots.go())),
+    recall: Effect.sync(() =>
+      this.options.runner.turn(() => {
+        for (const { target } of this.routes.all) target.recall()
+        this.publishing.recall()
+      })
+    )
+  }
+
   // ------------------------------------------------------------------------------------------------ drain
 
   /**
@@ -344,18 +352,18 @@ export class Road implements LegEnds, Found {
   }
 
   private stopWaiting(): void {
-    for (const { batches } of this.legs) batches?.flush()
+    for (const { batches } of this.routes.all) batches?.flush()
     if (!this.options.plan.source.redelivers) return
     this.closed = "shutdown"
     this.giveBackWaiting("shutdown", (job) => job instanceof Leg)
-    for (const { target } of this.legs) target.close("shutdown")
+    for (const { target } of this.routes.all) target.close("shutdown")
     this.publishing.close("shutdown", false)
   }
 
   private stopWorking(): void {
     this.closed = "shutdown"
     this.giveBackWaiting("shutdown", () => true)
-    for (const { target } of this.legs) {
+    for (const { target } of this.routes.all) {
       target.close("shutdown")
       target.interrupt()
     }
@@ -378,11 +386,4 @@ export class Road implements LegEnds, Found {
     if (this.endings.returns(work)) this.giveBack(work, reason)
     else this.stop(work, "bury", { stage: "shutdown", reason, attempts: 0 })
   }
-}
-
-/** The leg of an event that no dispatcher acts on: it never reaches a target. */
-const copy: Route = {
-  plan: { name: "copy", on: undefined, dispatcher: { name: "copy", dispatch: () => Effect.never }, verdict: defect },
-  target: undefined as never,
-  batches: undefined
 }

@@ -10,21 +10,38 @@ export interface Job {
 export class Slots {
   active = 0
   private readonly ready = MutableList.make<Job>()
-  limit: number
+  /** How many may start: none while held. */
+  private room: number
+  private wanted: number
 
   constructor(limit: number, runner: Runner) {
-    this.limit = limit
+    this.wanted = limit
+    this.room = limit
     const next = (): boolean => this.next()
-    runner.loop(() => this.ready.length > 0 && this.active < this.limit && runner.slice(next))
+    runner.loop(() => this.ready.length > 0 && this.active < this.room && runner.slice(next))
   }
 
   get free(): boolean {
-    return this.active + this.ready.length < this.limit
+    return this.active + this.ready.length < this.room
+  }
+
+  set limit(limit: number) {
+    if (this.room === this.wanted) this.room = limit
+    this.wanted = limit
+  }
+
+  /** Nothing starts any more until it is let go. */
+  hold(): void {
+    this.room = 0
+  }
+
+  go(): void {
+    this.room = this.wanted
   }
 
   /** Starts the job at once when a slot is free and nobody waits for one, otherwise in its turn. */
   submit(job: Job): void {
-    if (this.active < this.limit && this.ready.length === 0) {
+    if (this.active < this.room && this.ready.length === 0) {
       this.active++
       job.start()
     } else MutableList.append(this.ready, job)
@@ -32,7 +49,7 @@ export class Slots {
 
   /** Ahead of the others: for the next of a lane, so that a key with a backlog goes as fast as its order allows. */
   submitFirst(job: Job): void {
-    if (this.active < this.limit) {
+    if (this.active < this.room) {
       this.active++
       job.start()
     } else MutableList.prepend(this.ready, job)
@@ -48,7 +65,7 @@ export class Slots {
   }
 
   private next(): boolean {
-    if (this.active >= this.limit) return false
+    if (this.active >= this.room) return false
     const job = MutableList.take(this.ready)
     if (job === MutableList.Empty) return false
     this.active++

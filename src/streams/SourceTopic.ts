@@ -3,7 +3,8 @@ import { Clock, Deferred, Effect, Schema, Stream } from "effect"
 import * as Component from "../services/Component.ts"
 import type { Delivery } from "../services/Delivery.ts"
 import { type Source, SourceError } from "../services/Source.ts"
-import { type Reader, type TopicError, type TopicRecord, Topics } from "../services/Topics.ts"
+import { type TopicError, type TopicRecord, Topics } from "../services/Topics.ts"
+import * as Committer from "./Committer.ts"
 import * as Offsets from "./Offsets.ts"
 
 export interface Options {
@@ -31,9 +32,21 @@ export const make = Effect.fnUntraced(function* (options: Options) {
       const { settled, watermark } = yield* reader.position
       const known = Offsets.decode(settled, watermark) ?? { watermark, settled: [] }
       const failed = yield* Deferred.make<never, SourceError>()
-      const committer = yield* makeCommitter(reader, new Offsets.Offsets(known), (error) =>
-        Deferred.fail(failed, sourceError(name, error))
-      )
+      const ledger = new Offsets.Offsets(known)
+      const committer = yield* Committer.make({
+        millis: commitMillis,
+        count: commitCount,
+        commit: Effect.suspend(() => {
+          const snapshot = ledger.snapshot()
+          return reader.commit({ watermark: snapshot.watermark, settled: Offsets.encode(snapshot).text })
+        }),
+        onError: (error) => Deferred.fail(failed, sourceError(name, error))
+      })
+      yield* Effect.addFinalizer(() => Effect.ignore(committer.now))
+      const settle = (offset: number): void => {
+        ledger.settle(offset)
+        committer.settled()
+      }
       let next = watermark
       const read = Effect.gen(function* () {
         yield* reader.wait(next)
@@ -41,9 +54,7 @@ export const make = Effect.fnUntraced(function* (options: Options) {
         if (records.length === 0) return []
         next = records.at(-1)!.offset + 1
         const now = yield* Clock.currentTimeMillis
-        return records.flatMap((record) =>
-          committer.see(record.offset) ? [deliveryOf(name, record, now, committer.settle)] : []
-        )
+        return records.flatMap((record) => (ledger.see(record.offset) ? [deliveryOf(name, record, now, settle)] : []))
       })
       return Stream.fromIterableEffectRepeat(read).pipe(
         Stream.mapError((error) => sourceError(name, error)),
@@ -63,40 +74,6 @@ export const component = Component.source({
     from: Schema.optionalKey(Schema.Literals(["earliest", "latest"]))
   }),
   make: ({ from = "earliest", group, topic }, { pipeline }) => make({ topic, group: group ?? pipeline, from })
-})
-
-/** Commits the ledger a moment after the first settlement, at once when many came, and a last time when its scope closes. */
-const makeCommitter = Effect.fnUntraced(function* (
-  reader: Reader,
-  ledger: Offsets.Offsets,
-  onError: (error: TopicError) => Effect.Effect<unknown>
-) {
-  let pending = 0
-  let full = yield* Deferred.make<void>()
-  let dirty = yield* Deferred.make<void>()
-  const commit = Effect.suspend(() => {
-    if (pending === 0) return Effect.void
-    pending = 0
-    const snapshot = ledger.snapshot()
-    return reader.commit({ watermark: snapshot.watermark, settled: Offsets.encode(snapshot).text })
-  })
-  const round = Effect.gen(function* () {
-    yield* Deferred.await(dirty)
-    yield* Effect.timeoutOption(Deferred.await(full), commitMillis)
-    dirty = yield* Deferred.make<void>()
-    full = yield* Deferred.make<void>()
-    yield* commit
-  })
-  yield* Effect.addFinalizer(() => Effect.ignore(commit))
-  yield* Effect.forever(round).pipe(Effect.catch(onError), Effect.forkScoped)
-  return {
-    see: (offset: number): boolean => ledger.see(offset),
-    settle: (offset: number): void => {
-      ledger.settle(offset)
-      if (++pending === 1) Deferred.doneUnsafe(dirty, Effect.void)
-      if (pending === commitCount) Deferred.doneUnsafe(full, Effect.void)
-    }
-  }
 })
 
 const deliveryOf = (

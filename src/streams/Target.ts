@@ -2,6 +2,7 @@
 import { Cause, Effect, Exit, type Fiber } from "effect"
 import type { Policy, Presence } from "../services/Failure.ts"
 import { isLater, type Ready } from "../services/Ready.ts"
+import type { Reply } from "../services/Reply.ts"
 import { type Runner, sentence } from "./Runner.ts"
 import type { Job, Slots } from "./Slots.ts"
 
@@ -21,12 +22,17 @@ const outageToldMillis = 1_000
 /** A target that is away is asked at least this often. */
 const probeMaxMillis = 5_000
 
+/** Why something is given back that its source has lost. */
+export const lost = "lost to another member"
+
 /** What a failure means here: what to do about it, and whether the target is there. */
 export interface Verdict {
   readonly policy: Policy
   readonly reason: string
   readonly presence: Presence
   readonly retryAfterMillis?: number | undefined
+  /** What the target answered, for a reply when retries are spent. */
+  readonly reply?: Reply | undefined
 }
 
 /** Work for a target: one leg, or a batch of them. */
@@ -56,6 +62,9 @@ export abstract class Attempt<A> implements Job {
   start(): void {
     this.target.execute(this)
   }
+
+  /** Its source has lost all of it to somebody else. */
+  abstract get gone(): boolean
 
   abstract call(): Ready<A, unknown>
   abstract succeed(value: A): void
@@ -110,7 +119,8 @@ export class Target {
   }
 
   submit(attempt: Attempt<any>): void {
-    if (this.stopped) attempt.giveBack(this.closed ?? "interrupted")
+    if (attempt.gone) attempt.giveBack(lost)
+    else if (this.stopped) attempt.giveBack(this.closed ?? "interrupted")
     else if (this.outage !== undefined) this.wait(attempt)
     else if (attempt.first) this.options.slots.submitFirst(attempt)
     else this.options.slots.submit(attempt)
@@ -145,6 +155,18 @@ export class Target {
     }
   }
 
+  /** Gives back what is gone: at once what waits, and what works when its fiber has ended. */
+  recall(): void {
+    for (const attempt of this.waiting.splice(0)) this.wait(attempt)
+    for (const [attempt, timer] of [...this.delayed]) {
+      if (!attempt.gone) continue
+      this.delayed.delete(attempt)
+      timer?.interruptUnsafe()
+      attempt.giveBack(lost)
+    }
+    for (const [attempt, fiber] of this.working) if (attempt.gone) fiber.interruptUnsafe()
+  }
+
   /** Interrupts what is working; each is given back when its fiber has ended. */
   interrupt(): void {
     this.stopped = true
@@ -154,7 +176,7 @@ export class Target {
   /** Called by the attempt when it has its slot. */
   execute(attempt: Attempt<any>): void {
     const { onLeg, runner, slots } = this.options
-    if (this.outage !== undefined && !attempt.probing) {
+    if (attempt.gone || (this.outage !== undefined && !attempt.probing)) {
       slots.release()
       return this.wait(attempt)
     }
@@ -190,7 +212,7 @@ export class Target {
     onLeg(runner.time - attempt.startedAt)
     if (Exit.isSuccess(exit)) return this.succeeded(attempt, exit.value)
     // Interrupted by us it is given back; one that interrupts itself is a defect like any other.
-    const stopping = this.closed ?? (runner.closing ? "interrupted" : undefined)
+    const stopping = attempt.gone ? lost : (this.closed ?? (runner.closing ? "interrupted" : undefined))
     if (stopping !== undefined && Cause.hasInterruptsOnly(exit.cause)) return attempt.giveBack(stopping)
     const verdict = this.options.verdict(exit.cause)
     if (verdict.presence === "answered") {
@@ -234,7 +256,8 @@ export class Target {
   }
 
   private wait(attempt: Attempt<any>): void {
-    if (this.closed !== undefined) attempt.giveBack(this.closed)
+    if (attempt.gone) attempt.giveBack(lost)
+    else if (this.closed !== undefined) attempt.giveBack(this.closed)
     else this.waiting.push(attempt)
   }
 

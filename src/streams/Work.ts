@@ -100,6 +100,10 @@ export class Leg extends Attempt<Reply> {
     return this.route.plan
   }
 
+  get gone(): boolean {
+    return this.work.delivery.gone === true
+  }
+
   call() {
     return this.plan.dispatcher.dispatch(this.detection)
   }

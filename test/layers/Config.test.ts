@@ -51,11 +51,11 @@ describe("Config", () => {
       const cases: ReadonlyArray<readonly [string, string]> = [
         [
           "pipelines:\n  a:\n    source: { type: stdn }\n",
-          'x.yaml:3:21: pipelines.a.source.type: expected one of http, topic, stdin, file, generate, memory, found "stdn" (did you mean stdin?)'
+          'x.yaml:3:21: pipelines.a.source.type: expected one of http, kafka, topic, stdin, file, generate, memory, found "stdn" (did you mean stdin?)'
         ],
         [
           `pipelines:\n  a:\n    ${stdin}\n    concurency: 3\n`,
-          'x.yaml:4:5: pipelines.a.concurency: expected one of source, decode, key, order, unkeyed, concurrency, buffer, detect, dispatch, publish, retry, failures, deadLetters, batch, dedupe, found "concurency" (did you mean concurrency?)'
+          'x.yaml:4:5: pipelines.a.concurency: expected one of log, source, decode, key, order, unkeyed, concurrency, buffer, detect, dispatch, publish, retry, failures, deadLetters, batch, dedupe, found "concurency" (did you mean concurrency?)'
         ],
         [
           `pipelines:\n  a:\n    ${stdin}\n    concurrency: many\n`,

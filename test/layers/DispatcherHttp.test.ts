@@ -439,7 +439,13 @@ describe("DispatcherHttp", () => {
         assert.isTrue(Result.isFailure(yield* Effect.result(decode({ url: "http://localhost/x", ...wrong }))))
       }
       const headers = { "bad name": "1", "x-ok": "1", "x-bad": "secret\nvalue", Connection: "close" }
-      const site = { pipeline: "p", folder: "/", concurrency: 1, hide: (text: string) => text }
+      const site = {
+        pipeline: "p",
+        source: { type: "memory" },
+        folder: "/",
+        concurrency: 1,
+        hide: (text: string) => text
+      }
       const made = component.make({ ...decoded, headers }, site) as Effect.Effect<unknown, OptionsError>
       const { problems } = yield* Effect.flip(made)
       assert.deepStrictEqual(

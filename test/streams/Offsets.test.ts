@@ -10,7 +10,8 @@ describe("Offsets", () => {
     const ledger = new Offsets.Offsets({ watermark: 10, settled: [] })
     for (const offset of [10, 11, 13, 14]) assert.isTrue(ledger.see(offset))
     ledger.settle(11)
-    assert.deepStrictEqual(ledger.snapshot(), { watermark: 10, settled: [11] })
+    // 12 does not exist.
+    assert.deepStrictEqual(ledger.snapshot(), { watermark: 10, settled: [[11, 13]] })
     ledger.settle(10)
     assert.deepStrictEqual(ledger.snapshot(), { watermark: 13, settled: [] })
     ledger.settle(14)
@@ -35,7 +36,7 @@ describe("Offsets", () => {
         const lowest = Array.from({ length: next }, (_, i) => i).find((i) => !settled.has(i)) ?? next
         assert.strictEqual(snapshot.watermark, lowest)
         assert.deepStrictEqual(
-          snapshot.settled,
+          snapshot.settled.flatMap(([from, to]) => Array.from({ length: to - from }, (_, i) => from + i)),
           [...settled].filter((_) => _ >= lowest).sort((a, b) => a - b)
         )
         const text = Offsets.encode(snapshot)
@@ -46,8 +47,51 @@ describe("Offsets", () => {
     }).pipe(Random.withSeed(steps.join()))
   )
 
+  it("keeps what was settled beyond until it comes by, also in part", () => {
+    const ledger = new Offsets.Offsets({
+      watermark: 10,
+      settled: [
+        [12, 14],
+        [20, 30]
+      ]
+    })
+    assert.isTrue(ledger.see(10))
+    ledger.settle(10)
+    assert.deepStrictEqual(ledger.snapshot(), {
+      watermark: 11,
+      settled: [
+        [12, 14],
+        [20, 30]
+      ]
+    })
+    assert.isTrue(ledger.see(11))
+    assert.isFalse(ledger.see(12))
+    assert.isFalse(ledger.see(13))
+    assert.isTrue(ledger.see(14))
+    ledger.settle(11)
+    ledger.settle(14)
+    assert.deepStrictEqual(ledger.snapshot(), { watermark: 15, settled: [[20, 30]] })
+    // 15 to 22 do not exist any more.
+    assert.isFalse(ledger.see(23))
+    assert.deepStrictEqual(ledger.snapshot(), { watermark: 30, settled: [] })
+  })
+
+  it("remembers only what is open, however far the others go", () => {
+    const ledger = new Offsets.Offsets({ watermark: 0, settled: [] })
+    for (let offset = 0; offset < 1_000_000; offset++) {
+      ledger.see(offset)
+      if (offset > 0) ledger.settle(offset)
+    }
+    assert.strictEqual(ledger.unsettled, 1)
+    assert.deepStrictEqual(ledger.snapshot(), { watermark: 0, settled: [[1, 1_000_000]] })
+    assert.isAtMost(Offsets.encode(ledger.snapshot()).text.length, 10)
+  })
+
   it("cuts at the far end and says so", () => {
-    const snapshot = { watermark: 1_000_000, settled: Array.from({ length: 5000 }, (_, i) => 1_000_001 + 2 * i) }
+    const snapshot = {
+      watermark: 1_000_000,
+      settled: Array.from({ length: 5000 }, (_, i): Offsets.Run => [1_000_001 + 2 * i, 1_000_002 + 2 * i])
+    }
     const whole = Offsets.encode(snapshot)
     assert.isTrue(whole.complete)
     const cut = Offsets.encode(snapshot, { charactersMax: 4096 })

@@ -225,7 +225,7 @@ describe("Road", () => {
       let failures = 0
       const publisher = PublisherMemory.make({
         before: (batch) =>
-          batch.some((_) => _.id === "3") && failures++ < 3
+          batch.some((_) => _.envelope.id === "3") && failures++ < 3
             ? Effect.fail(new PublishError({ reason: "later", presence: "answered", retryable: true }))
             : Effect.void
       })

@@ -124,7 +124,7 @@ describe("Road", () => {
             own.toSorted((a, b) => a - b)
           )
         }
-        assert.strictEqual(new Set(published.published.map(({ id }) => id)).size, 2000)
+        assert.strictEqual(new Set(published.published.map(({ envelope }) => envelope.id)).size, 2000)
       }).pipe(Random.withSeed(`drain ${seed}`), Effect.provide(DeadLettersMemory.layer))
     )
   }

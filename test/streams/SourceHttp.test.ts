@@ -18,6 +18,7 @@ import * as Pipeline from "../../src/streams/Pipeline.ts"
 import { settle } from "../../src/streams/Settlement.ts"
 import * as SourceHttp from "../../src/streams/SourceHttp.ts"
 import { type Asked, ask } from "../layers/Servers.ts"
+import * as SourceSuite from "../suites/SourceSuite.ts"
 
 const utf8 = new TextEncoder()
 
@@ -314,7 +315,7 @@ describe("SourceHttp", () => {
     Effect.gen(function* () {
       const { give, source } = yield* byHand()
       const arrays: Array<ReadonlyArray<string>> = []
-      yield* (yield* source.open).pipe(
+      yield* (yield* Effect.provide(source.open, SourceSuite.alone)).pipe(
         Stream.runForEachArray((array) => Effect.sync(() => arrays.push(idsOf(array)))),
         Effect.forkChild({ startImmediately: true })
       )
@@ -332,7 +333,7 @@ describe("SourceHttp", () => {
   it.effect("gives nobody a request whose client has gone or was told to come again", () =>
     Effect.gen(function* () {
       const { give, source } = yield* byHand()
-      const stream = yield* source.open
+      const stream = yield* Effect.provide(source.open, SourceSuite.alone)
       const held = yield* Deferred.make<void>()
       const taken: Array<string> = []
       yield* stream.pipe(
@@ -371,7 +372,9 @@ describe("SourceHttp", () => {
       Effect.gen(function* () {
         const { give, source } = yield* byHand()
         const scope = yield* Scope.make()
-        const stream = yield* source.open.pipe(Effect.provideService(Scope.Scope, scope))
+        const stream = yield* Effect.provide(source.open, SourceSuite.alone).pipe(
+          Effect.provideService(Scope.Scope, scope)
+        )
         const taken: Array<Delivery> = []
         const intake = yield* stream.pipe(
           Stream.runForEachArray((array) =>
@@ -400,7 +403,13 @@ describe("SourceHttp", () => {
       })
   )
 
-  const site = { pipeline: "hooks", folder: "/", concurrency: 1, hide: (text: string) => text }
+  const site = {
+    pipeline: "hooks",
+    source: { type: "http" },
+    folder: "/",
+    concurrency: 1,
+    hide: (text: string) => text
+  }
   const options = { path: "/hooks", method: "POST", answerWithin: "30 seconds" }
   const made = SourceHttp.component.make(options, site).pipe(Effect.provide(NodeServices.layer)) as Effect.Effect<
     unknown,

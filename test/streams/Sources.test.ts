@@ -83,7 +83,7 @@ const collect = (chunks: ReadonlyArray<string | Uint8Array>) =>
     const source = yield* SourceStdin.make
     const stream = yield* source.open
     return (yield* Stream.runCollect(stream)).map(({ envelope }) => envelope)
-  }).pipe(Effect.scoped, Effect.provide(stdio(chunks)))
+  }).pipe(Effect.scoped, Effect.provide(stdio(chunks)), Effect.provide(SourceSuite.alone))
 
 describe("SourceStdin", () => {
   it.effect("cuts lines wherever the chunks fall, drops empty ones and carriage returns", () =>
@@ -119,6 +119,6 @@ describe("SourceGenerate", () => {
       yield* Fiber.join(fiber)
       assert.strictEqual(seen.length, 250)
       assert.strictEqual(seen[249], '{"n":250}')
-    }).pipe(Effect.scoped)
+    }).pipe(Effect.scoped, Effect.provide(SourceSuite.alone))
   )
 })

@@ -31,11 +31,11 @@ export const letter = (id: string, over: Partial<Letter> = {}): Letter => ({
 const plain = (value: unknown): unknown =>
   JSON.parse(JSON.stringify(value, (_, one) => (one instanceof Uint8Array ? [...one] : one)))
 
-/** `layerWith` makes one with its own limit. */
+/** `layerWith` makes one with its own limit; absent for those whose limit is not ours. */
 export const suite = <E>(
   name: string,
   layer: Layer.Layer<DeadLetters, E>,
-  layerWith: (options: { readonly bytesMax: number }) => Layer.Layer<DeadLetters, E>
+  layerWith?: (options: { readonly bytesMax: number }) => Layer.Layer<DeadLetters, E>
 ): void => {
   describe(`${name} as dead letters`, () => {
     it.effect("keeps a letter whole", () =>
@@ -56,6 +56,24 @@ export const suite = <E>(
           if (reply?.payload instanceof Uint8Array) assert.instanceOf(read.reply?.payload, Uint8Array)
         }
         assert.isTrue(Option.isNone(yield* letters.get("nobody")))
+      }).pipe(Effect.provide(layer))
+    )
+
+    it.effect("keeps a key that is no text, a message without a value, and the time of its producer", () =>
+      Effect.gen(function* () {
+        const letters = yield* DeadLetters
+        const { envelope } = letter("odd")
+        const keyBytes = new Uint8Array([255, 0, 254])
+        const binary = letter("binary", { envelope: { ...envelope, key: "/wD+", keyBytes, producedAt: 1.7e18 } })
+        const empty = letter("empty", {
+          envelope: { ...envelope, key: undefined, payload: new Uint8Array(), tombstone: true, broken: "cut off" }
+        })
+        for (const whole of [binary, empty]) {
+          yield* letters.bury(whole)
+          const read = Option.getOrThrow(yield* letters.get(whole.id))
+          assert.deepStrictEqual(plain(read), plain(whole))
+        }
+        assert.instanceOf(Option.getOrThrow(yield* letters.get("binary")).envelope.keyBytes, Uint8Array)
       }).pipe(Effect.provide(layer))
     )
 
@@ -125,6 +143,7 @@ export const suite = <E>(
       }).pipe(Effect.provide(layer))
     )
 
+    if (layerWith === undefined) return
     it.effect("refuses a burial over its size and drops nothing; what makes room is taken", () =>
       Effect.gen(function* () {
         const letters = yield* DeadLetters

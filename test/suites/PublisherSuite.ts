@@ -6,12 +6,18 @@ import type { Outgoing, Publisher } from "../../src/services/Publisher.ts"
 const utf8 = new TextEncoder()
 
 export const outgoing = (text: string, key?: string): Outgoing => ({
-  id: text,
-  key,
-  headers: {},
-  value: utf8.encode(text),
+  envelope: {
+    id: text,
+    source: "test",
+    key,
+    headers: {},
+    payload: utf8.encode(text),
+    receivedAt: 0,
+    attempt: 1
+  },
   event: "message",
-  origin: "test"
+  key,
+  value: utf8.encode(text)
 })
 
 /** `read` gives what the other side has, in its order. */

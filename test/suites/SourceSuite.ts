@@ -1,16 +1,19 @@
 /** What every source keeps to. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, type Layer, type Scope, Stream } from "effect"
+import { Effect, Layer, type Scope, Stream } from "effect"
 import type { Delivery } from "../../src/services/Delivery.ts"
 import { acked } from "../../src/services/Delivery.ts"
 import * as Envelope from "../../src/services/Envelope.ts"
 import { later } from "../../src/services/Ready.ts"
-import type { Source } from "../../src/services/Source.ts"
+import { Downstream, type Source } from "../../src/services/Source.ts"
 
 export interface Features {
   /** Opened again, it gives what was not settled. */
   readonly givesAgain: boolean
 }
+
+/** A source that is read without a road. */
+export const alone = Layer.succeed(Downstream, { quiet: Effect.void, go: Effect.void, recall: Effect.void })
 
 /** `make` builds a source that will give these payloads. */
 export const suite = <E, R, RL>(
@@ -36,7 +39,7 @@ export const suite = <E, R, RL>(
           assert.isAbove(envelope.receivedAt, 0)
           assert.isTrue(source.name.startsWith(envelope.source))
         }
-      }).pipe(Effect.scoped, Effect.provide(layer))
+      }).pipe(Effect.scoped, Effect.provide(layer), Effect.provide(alone))
     )
 
     it.live("takes settlements in any order while its scope is open", () =>
@@ -44,7 +47,7 @@ export const suite = <E, R, RL>(
         const source = yield* make(payloads)
         const taken = yield* take(source, payloads.length)
         for (const delivery of [...taken].reverse()) yield* later(delivery.settle(acked))
-      }).pipe(Effect.scoped, Effect.provide(layer))
+      }).pipe(Effect.scoped, Effect.provide(layer), Effect.provide(alone))
     )
 
     if (!features.givesAgain) return
@@ -63,7 +66,7 @@ export const suite = <E, R, RL>(
         const open = payloads.filter((_, i) => i >= 100 || i % 3 !== 0)
         const again = yield* take(source, open.length)
         assert.deepStrictEqual(texts(again), open)
-      }).pipe(Effect.scoped, Effect.provide(layer))
+      }).pipe(Effect.scoped, Effect.provide(layer), Effect.provide(alone))
     )
   })
 }

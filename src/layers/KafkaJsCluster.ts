@@ -1,0 +1,330 @@
+/** A connection to a Kafka cluster by kafkajs: its parts below the public interface, sockets we can close, errors we can read. */
+import { Buffer } from "node:buffer"
+import { createRequire } from "node:module"
+import { connect, isIP, type Socket } from "node:net"
+import { type ConnectionOptions, connect as connectTls } from "node:tls"
+import { Effect, Redacted } from "effect"
+import kafkajs, { type ISocketFactory, type KafkaConfig, type Logger, type SASLOptions } from "kafkajs"
+import { KafkaError, type KafkaRecord, type Place, type Trouble } from "../services/Kafka.ts"
+import type { Connection, Tls } from "../services/KafkaConnection.ts"
+import { words } from "../streams/Runner.ts"
+import * as KafkaJsTokens from "./KafkaJsTokens.ts"
+
+/**
+ * The group and the fetches of `kafkajs` are driven from here, below its `Consumer`: that one revokes everything before
+ * it has told anybody, commits behind a fetch, and goes on by itself. The package has had no release since 2023, and its
+ * exact version is pinned.
+ */
+const vendor = createRequire(import.meta.url)
+
+export interface PartitionMetadata {
+  readonly partitionId: number
+  readonly leader: number
+}
+
+/** What is used of `kafkajs/src/broker`; offsets are decimal text. */
+export interface Broker {
+  joinGroup(request: {
+    groupId: string
+    sessionTimeout: number
+    rebalanceTimeout: number
+    memberId: string
+    groupProtocols: ReadonlyArray<{ name: string; metadata: Buffer }>
+  }): Promise<{
+    readonly generationId: number
+    readonly leaderId: string
+    readonly memberId: string
+    readonly members: ReadonlyArray<{ readonly memberId: string; readonly memberMetadata: Buffer }>
+  }>
+  syncGroup(request: {
+    groupId: string
+    generationId: number
+    memberId: string
+    groupAssignment: ReadonlyArray<{ memberId: string; memberAssignment: Buffer }>
+  }): Promise<{ readonly memberAssignment: Buffer }>
+  heartbeat(request: { groupId: string; groupGenerationId: number; memberId: string }): Promise<unknown>
+  leaveGroup(request: { groupId: string; memberId: string }): Promise<unknown>
+  offsetFetch(request: { groupId: string; topics: ReadonlyArray<OfTopic<{ partition: number }>> }): Promise<{
+    readonly responses: ReadonlyArray<OfTopic<{ partition: number; offset: string; metadata: string | null }>>
+  }>
+  offsetCommit(request: {
+    groupId: string
+    groupGenerationId: number
+    memberId: string
+    topics: ReadonlyArray<OfTopic<{ partition: number; offset: string; metadata: string }>>
+  }): Promise<unknown>
+  fetch(request: {
+    isolationLevel: number
+    maxWaitTime: number
+    minBytes: number
+    maxBytes: number
+    topics: ReadonlyArray<OfTopic<{ partition: number; fetchOffset: string; maxBytes: number }>>
+  }): Promise<{ readonly responses: ReadonlyArray<TopicAnswer> }>
+}
+
+export interface OfTopic<A> {
+  readonly topic: string
+  readonly partitions: ReadonlyArray<A>
+}
+
+export interface TopicAnswer {
+  readonly topicName: string
+  readonly partitions: ReadonlyArray<PartitionAnswer>
+}
+
+export interface PartitionAnswer {
+  readonly partition: number
+  readonly highWatermark: string
+  readonly lastStableOffset?: string
+  readonly abortedTransactions?: ReadonlyArray<unknown>
+  readonly messages: ReadonlyArray<Message>
+}
+
+export interface Message {
+  readonly offset: string
+  readonly timestamp: string
+  readonly key: Buffer | null
+  readonly value: Buffer | null
+  readonly headers?: KafkaRecord["headers"]
+  readonly isControlRecord?: boolean
+  readonly batchContext?: { readonly firstOffset: string; readonly lastOffsetDelta: number }
+}
+
+/** What is used of `kafkajs/src/cluster`. */
+export interface Cluster {
+  readonly brokerPool: { readonly metadata: { readonly clusterId?: string } | null }
+  connect(): Promise<void>
+  refreshMetadata(): Promise<void>
+  metadata(options: { topics: ReadonlyArray<string> }): Promise<{
+    readonly topicMetadata: ReadonlyArray<{
+      readonly topic: string
+      readonly isInternal?: boolean
+      readonly partitionMetadata: ReadonlyArray<PartitionMetadata>
+    }>
+  }>
+  addMultipleTargetTopics(topics: ReadonlyArray<string>): Promise<void>
+  findBroker(options: { nodeId: string }): Promise<Broker>
+  findGroupCoordinator(options: { groupId: string }): Promise<Broker>
+  findTopicPartitionMetadata(topic: string): ReadonlyArray<PartitionMetadata>
+  fetchTopicsOffset(
+    topics: ReadonlyArray<OfTopic<{ partition: number }> & { fromBeginning?: boolean; fromTimestamp?: number }>
+  ): Promise<ReadonlyArray<OfTopic<{ readonly partition: number; readonly offset: string }>>>
+}
+
+const ClusterOfVendor = vendor("kafkajs/src/cluster") as new (options: object) => Cluster
+
+/** A cluster and the right to drop all its connections at once. */
+export interface Opened {
+  readonly cluster: Cluster
+  readonly close: () => void
+}
+
+/** Connects nothing yet. Units: 0 reads uncommitted records too, 1 does not. */
+export const open = (connection: Connection, isolationLevel: 0 | 1): Opened => {
+  const sockets = socketsOf()
+  const cluster = new ClusterOfVendor({
+    ...common(connection, sockets),
+    logger: silent,
+    metadataMaxAge: connection.metadataMillis,
+    allowAutoTopicCreation: false,
+    maxInFlightRequests: null,
+    isolationLevel,
+    enforceRequestTimeout: true
+  })
+  return { cluster, close: sockets.close }
+}
+
+/** The public client, for producers. */
+export const client = (connection: Connection): { readonly kafka: kafkajs.Kafka; readonly close: () => void } => {
+  const sockets = socketsOf()
+  const kafka = new kafkajs.Kafka({
+    ...common(connection, sockets),
+    logLevel: kafkajs.logLevel.NOTHING,
+    enforceRequestTimeout: true
+  })
+  return { kafka, close: sockets.close }
+}
+
+const silent: Logger = new kafkajs.Kafka({ brokers: ["-"], logLevel: kafkajs.logLevel.NOTHING }).logger()
+
+const common = (
+  { brokers, clientId, connectMillis, requestMillis, sasl, tls }: Connection,
+  { socketFactory }: Sockets
+): KafkaConfig => ({
+  brokers: [...brokers],
+  clientId,
+  connectionTimeout: connectMillis,
+  authenticationTimeout: connectMillis,
+  requestTimeout: requestMillis,
+  // Tries again are ours: they are counted, told and bounded in one place.
+  retry: { retries: 0 },
+  socketFactory,
+  ...(tls === undefined ? undefined : { ssl: tlsOf(tls) }),
+  ...(sasl === undefined ? undefined : { sasl: saslOf(sasl) })
+})
+
+const plain = <A>(secret: Redacted.Redacted<A> | undefined): A | undefined =>
+  secret === undefined ? undefined : Redacted.value(secret)
+
+const tlsOf = ({ ca, cert, key, passphrase, pfx, verify, verifyHost }: Tls): ConnectionOptions => {
+  const bytes = plain(pfx)
+  return {
+    ca: plain(ca),
+    cert: plain(cert),
+    key: plain(key),
+    passphrase: plain(passphrase),
+    ...(bytes === undefined ? undefined : { pfx: Buffer.from(bytes) }),
+    rejectUnauthorized: verify,
+    ...(verifyHost ? undefined : { checkServerIdentity: () => undefined })
+  }
+}
+
+const saslOf = (sasl: NonNullable<Connection["sasl"]>): SASLOptions =>
+  sasl.mechanism === "oauthbearer"
+    ? { mechanism: "oauthbearer", oauthBearerProvider: KafkaJsTokens.provider(sasl) }
+    : { mechanism: sasl.mechanism as "plain", username: sasl.username, password: Redacted.value(sasl.password) }
+
+// ---------------------------------------------------------------------------------------------------- sockets
+
+interface Sockets {
+  readonly socketFactory: ISocketFactory
+  readonly close: () => void
+}
+
+/** kafkajs ends a connection only when all it asked is answered, which a broker that hangs never does. */
+const socketsOf = (): Sockets => {
+  const open = new Set<Socket>()
+  return {
+    socketFactory: ({ host, onConnect, port, ssl }) => {
+      // Without TLS it is null, whatever the vendor's types say.
+      const tls = ssl as ConnectionOptions | null
+      const socket = tls
+        ? connectTls({ host, port, ...(isIP(host) === 0 ? { servername: host } : undefined), ...tls }, onConnect)
+        : connect({ host, port }, onConnect)
+      socket.setKeepAlive(true, 60_000)
+      socket.setNoDelay(true)
+      open.add(socket)
+      socket.once("close", () => open.delete(socket))
+      return socket
+    },
+    close: () => {
+      for (const socket of open) socket.destroy(new Error("connection closed"))
+    }
+  }
+}
+
+/**
+ * Without anything to wait for, the vendor's queue sets a timer of a negative time again and again: a thousand wake-ups
+ * a second for each connection, and a warning. Source: https://github.com/tulios/kafkajs/issues/1751
+ */
+interface RequestQueue {
+  throttleCheckTimeoutId: NodeJS.Timeout | null
+  readonly throttledUntil: number
+  readonly pending: ReadonlyArray<unknown>
+  checkPendingRequests(): void
+  scheduleCheckPendingRequests(): void
+}
+;(vendor("kafkajs/src/network/requestQueue") as { prototype: RequestQueue }).prototype.scheduleCheckPendingRequests =
+  function (this: RequestQueue): void {
+    if (this.throttleCheckTimeoutId !== null || this.pending.length === 0) return
+    this.throttleCheckTimeoutId = setTimeout(
+      () => {
+        this.throttleCheckTimeoutId = null
+        this.checkPendingRequests()
+      },
+      Math.max(this.throttledUntil - Date.now(), 10)
+    )
+  }
+
+// ---------------------------------------------------------------------------------------------------- errors
+
+const troubles: Readonly<Record<string, Trouble>> = {
+  REBALANCE_IN_PROGRESS: "rebalance",
+  UNKNOWN_MEMBER_ID: "evicted",
+  ILLEGAL_GENERATION: "evicted",
+  FENCED_INSTANCE_ID: "evicted",
+  INVALID_PRODUCER_EPOCH: "fenced",
+  TRANSACTION_COORDINATOR_FENCED: "fenced",
+  INVALID_PRODUCER_ID_MAPPING: "fenced",
+  MESSAGE_TOO_LARGE: "tooLarge",
+  RECORD_LIST_TOO_LARGE: "tooLarge",
+  INVALID_RECORD: "refused",
+  INVALID_TOPIC_EXCEPTION: "refused",
+  INVALID_REQUIRED_ACKS: "refused",
+  INVALID_GROUP_ID: "refused",
+  INVALID_SESSION_TIMEOUT: "refused",
+  INCONSISTENT_GROUP_PROTOCOL: "refused",
+  OFFSET_METADATA_TOO_LARGE: "refused",
+  TOPIC_AUTHORIZATION_FAILED: "refused",
+  GROUP_AUTHORIZATION_FAILED: "refused",
+  CLUSTER_AUTHORIZATION_FAILED: "refused",
+  TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "refused",
+  SASL_AUTHENTICATION_FAILED: "refused",
+  UNSUPPORTED_SASL_MECHANISM: "refused",
+  ILLEGAL_SASL_STATE: "refused",
+  UNSUPPORTED_VERSION: "refused",
+  UNSUPPORTED_COMPRESSION_TYPE: "refused",
+  INVALID_TRANSACTION_TIMEOUT: "refused"
+}
+
+const refusedNames: ReadonlySet<string> = new Set([
+  "KafkaJSSASLAuthenticationError",
+  "KafkaJSNotImplemented",
+  "KafkaJSServerDoesNotSupportApiKey",
+  "TypeError",
+  "RangeError",
+  "ReferenceError"
+])
+
+/** PRODUCER_FENCED, which kafkajs does not know. Source: https://kafka.apache.org/protocol#protocol_error_codes */
+const producerFenced = 90
+
+interface VendorError extends Error {
+  readonly type?: string
+  readonly code?: number | string
+}
+
+/** The vendor wraps errors of tries into one another: the innermost says what happened. */
+export const vendorError = (thrown: unknown): VendorError => {
+  let error = thrown as VendorError
+  for (let depth = 0; depth < 8 && error?.cause instanceof Error; depth++) error = error.cause as VendorError
+  return error
+}
+
+export const kafkaError = (thrown: unknown): KafkaError => {
+  if (thrown instanceof KafkaError) return thrown
+  const error = vendorError(thrown)
+  const trouble: Trouble =
+    error.code === producerFenced
+      ? "fenced"
+      : (troubles[error.type ?? ""] ?? (refusedNames.has(error.name) ? "refused" : "away"))
+  const said = error.type === undefined || error.type === "UNKNOWN" ? "" : ` (${error.type})`
+  return new KafkaError({ trouble, reason: `${words(error)}${said}`, cause: error })
+}
+
+export const isUnknownTopic = (thrown: unknown): boolean => vendorError(thrown)?.type === "UNKNOWN_TOPIC_OR_PARTITION"
+
+/** One call of the vendor. */
+export const tried = <A>(call: () => Promise<A>): Effect.Effect<A, KafkaError> =>
+  Effect.tryPromise({ try: call, catch: kafkaError })
+
+// ---------------------------------------------------------------------------------------------------- helpers
+
+/** The way the protocol wants partitions: one entry per topic. */
+export const byTopic = <P extends Place, A>(
+  places: ReadonlyArray<P>,
+  of: (place: P) => A
+): ReadonlyArray<OfTopic<A>> => {
+  const topics = new Map<string, Array<A>>()
+  for (const place of places) {
+    const known = topics.get(place.topic)
+    if (known === undefined) topics.set(place.topic, [of(place)])
+    else known.push(of(place))
+  }
+  return [...topics].map(([topic, partitions]) => ({ topic, partitions }))
+}
+
+export const filterAborted = vendor("kafkajs/src/consumer/filterAbortedMessages") as <M>(input: {
+  messages: ReadonlyArray<M>
+  abortedTransactions: ReadonlyArray<unknown> | undefined
+}) => ReadonlyArray<M>

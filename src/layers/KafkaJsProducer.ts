@@ -1,0 +1,211 @@
+/** Writes records by kafkajs, alone or in transactions with a group's offsets. */
+import { Buffer } from "node:buffer"
+import { Effect, type Scope } from "effect"
+import kafkajs, { type Message as VendorMessage, type Producer as VendorProducer } from "kafkajs"
+import type {
+  Committed,
+  KafkaMessage,
+  Place,
+  Producer,
+  ProducerOptions,
+  Transactions,
+  TransactionsOptions
+} from "../services/Kafka.ts"
+import type { Connection } from "../services/KafkaConnection.ts"
+import * as Cluster from "./KafkaJsCluster.ts"
+
+const { CompressionTypes, Partitioners } = kafkajs
+
+const compressions = {
+  none: CompressionTypes.None,
+  gzip: CompressionTypes.GZIP,
+  snappy: CompressionTypes.Snappy,
+  lz4: CompressionTypes.LZ4,
+  zstd: CompressionTypes.ZSTD
+} as const
+
+/** Within one call only what the cluster needs to move a leader; anything longer is an outage, and told as one. */
+const retry = { initialRetryTime: 100, retries: 5, maxRetryTime: 1_000 }
+
+interface Session {
+  readonly producer: VendorProducer
+  readonly close: () => void
+}
+
+export const make = (options: ProducerOptions): Effect.Effect<Producer, never, Scope.Scope> =>
+  Effect.map(
+    session(options.connection, (kafka) =>
+      kafka.producer({ createPartitioner, allowAutoTopicCreation: true, idempotent: options.idempotent, retry })
+    ),
+    ({ producer, reset }): Producer => ({
+      send: (messages) =>
+        Cluster.tried(async () => {
+          const { producer: vendor } = await producer()
+          const sent = messages.map(sentOf)
+          const confirmed: Confirmed = await vendor.sendBatch({
+            acks: options.acks === "all" ? -1 : options.acks,
+            timeout: options.timeoutMillis,
+            compression: compressions[options.compression],
+            topicMessages: batchOf(messages, sent)
+          })
+          return placesOf(messages, sent, confirmed)
+          // A producer that failed may have lost count of what it wrote: the next call makes a new one.
+        }).pipe(Effect.tapError(({ trouble }) => (trouble === "tooLarge" ? Effect.void : reset))),
+      probe: Effect.asVoid(Cluster.tried(producer))
+    })
+  )
+
+export const makeTransactions = (options: TransactionsOptions): Effect.Effect<Transactions, never, Scope.Scope> =>
+  Effect.map(
+    session(options.connection, (kafka) =>
+      kafka.producer({
+        createPartitioner,
+        allowAutoTopicCreation: true,
+        idempotent: true,
+        maxInFlightRequests: 1,
+        transactionalId: options.transactionalId,
+        transactionTimeout: options.timeoutMillis,
+        retry
+      })
+    ),
+    ({ producer, reset }): Transactions => ({
+      // A producer takes its epoch, and with it the id from whoever had it, at its first transaction.
+      fence: Effect.andThen(
+        reset,
+        Cluster.tried(async () => {
+          const { producer: vendor } = await producer()
+          const transaction = await vendor.transaction()
+          await transaction.abort()
+        })
+      ).pipe(Effect.tapError(() => reset)),
+      commit: (messages, offsets) =>
+        Cluster.tried(async () => {
+          const { producer: vendor } = await producer()
+          const transaction = await vendor.transaction()
+          try {
+            if (messages.length > 0) {
+              await transaction.sendBatch({
+                acks: -1,
+                timeout: options.timeoutMillis,
+                compression: compressions[options.compression],
+                topicMessages: batchOf(messages, messages.map(sentOf))
+              })
+            }
+            await concurrentAgain(() =>
+              transaction.sendOffsets({ consumerGroupId: options.group, topics: topicsOf(offsets) })
+            )
+            await transaction.commit()
+          } catch (thrown) {
+            if (transaction.isActive()) await transaction.abort().catch(() => {})
+            throw thrown
+          }
+        }).pipe(Effect.tapError(() => reset))
+    })
+  )
+
+/** Connected at its first use, and again after `reset`. */
+const session = (connection: Connection, of: (kafka: kafkajs.Kafka) => VendorProducer) =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      let opened: Promise<Session> | undefined
+      const connect = async (): Promise<Session> => {
+        const { close, kafka } = Cluster.client(connection)
+        const producer = of(kafka)
+        try {
+          await producer.connect()
+        } catch (thrown) {
+          opened = undefined
+          close()
+          throw thrown
+        }
+        return { producer, close }
+      }
+      return {
+        producer: (): Promise<Session> => (opened ??= connect()),
+        reset: Effect.sync(() => {
+          const last = opened
+          opened = undefined
+          last?.then(({ close }) => close()).catch(() => {})
+        })
+      }
+    }),
+    ({ reset }) => reset
+  )
+
+/** A transaction that follows at once on another is asked to wait. Units: milliseconds. */
+const concurrentMillis = 50
+const concurrentMax = 40
+
+const concurrentAgain = async <A>(call: () => Promise<A>): Promise<A> => {
+  for (let i = 0; ; i++) {
+    try {
+      return await call()
+    } catch (thrown) {
+      if (Cluster.vendorError(thrown).type !== "CONCURRENT_TRANSACTIONS" || i >= concurrentMax) throw thrown
+      await new Promise((resume) => setTimeout(resume, concurrentMillis))
+    }
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------- records
+
+/** Has its partition from the first try on: the vendor would choose another for a second try of part of a batch. */
+interface Sent extends VendorMessage {
+  partition?: number
+}
+
+/** Murmur2 by key, as Kafka's own clients do. */
+const createPartitioner: typeof Partitioners.DefaultPartitioner = () => {
+  const choose = Partitioners.DefaultPartitioner()
+  return (args) => {
+    const sent = args.message as Sent
+    sent.partition ??= choose(args)
+    return sent.partition
+  }
+}
+
+const sentOf = ({ headers, key, partition, timestamp, value }: KafkaMessage): Sent => ({
+  key: key === null || typeof key === "string" ? key : buffer(key),
+  value: value === null ? null : buffer(value),
+  headers: headers as NonNullable<VendorMessage["headers"]>,
+  ...(partition === undefined ? undefined : { partition }),
+  ...(timestamp === undefined ? undefined : { timestamp: `${timestamp}` })
+})
+
+const buffer = (bytes: Uint8Array): Buffer =>
+  Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+
+const batchOf = (messages: ReadonlyArray<KafkaMessage>, sent: ReadonlyArray<Sent>) => {
+  const topics = new Map<string, Array<Sent>>()
+  for (const [i, { topic }] of messages.entries()) {
+    const known = topics.get(topic)
+    if (known === undefined) topics.set(topic, [sent[i]!])
+    else known.push(sent[i]!)
+  }
+  return [...topics].map(([topic, messages]) => ({ topic, messages }))
+}
+
+type Confirmed = ReadonlyArray<{ topicName: string; partition: number; baseOffset?: string; offset?: string }>
+
+/** Records of a batch lie in their partition one after the other from its base offset on. */
+const placesOf = (
+  messages: ReadonlyArray<KafkaMessage>,
+  sent: ReadonlyArray<Sent>,
+  confirmed: Confirmed
+): ReadonlyArray<Place & { readonly offset: number }> => {
+  const next = new Map(
+    confirmed.map((one) => [`${one.topicName}/${one.partition}`, Number(one.baseOffset ?? one.offset ?? -1)])
+  )
+  return messages.map(({ topic }, i) => {
+    const partition = sent[i]!.partition!
+    const name = `${topic}/${partition}`
+    const offset = next.get(name) ?? -1
+    if (offset >= 0) next.set(name, offset + 1)
+    return { topic, partition, offset }
+  })
+}
+
+const topicsOf = (offsets: ReadonlyArray<Committed>) =>
+  Cluster.byTopic(offsets, ({ metadata, offset, partition }) => ({ partition, offset: `${offset}`, metadata })).map(
+    ({ partitions, topic }) => ({ topic, partitions: [...partitions] })
+  )

@@ -1,0 +1,109 @@
+/** Writes replies to a Kafka topic, each confirmed by the cluster before its delivery is settled. */
+import { Duration, Effect, Schema, type Scope } from "effect"
+import * as Component from "../services/Component.ts"
+import { type Envelope, noHeaders } from "../services/Envelope.ts"
+import * as Fields from "../services/Fields.ts"
+import { KafkaClient, type KafkaError, type KafkaMessage, type ProducerOptions } from "../services/Kafka.ts"
+import * as KafkaConnection from "../services/KafkaConnection.ts"
+import { type Outgoing, PublishError, type Publisher } from "../services/Publisher.ts"
+import * as KafkaOptions from "../streams/KafkaOptions.ts"
+
+export interface Options extends ProducerOptions {
+  readonly topic: string
+  readonly carried: ReadonlyArray<Carried>
+}
+
+/** Units: records in one call. */
+const batchMax = 500
+/** Units: calls under way; while one is confirmed the next is filled. */
+const inFlightMax = 4
+
+export const make: (options: Options) => Effect.Effect<Publisher, never, KafkaClient | Scope.Scope> = Effect.fnUntraced(
+  function* ({ carried, topic, ...options }: Options) {
+    const client = yield* KafkaClient
+    const producer = yield* client.producer(options)
+    const failure = (error: KafkaError): PublishError => publishError(topic, error)
+    const carries = new Set(carried)
+    return {
+      name: `kafka:${topic}`,
+      batchMax,
+      inFlightMax,
+      publish: (batch) => Effect.mapError(producer.send(batch.map((one) => messageOf(topic, one, carries))), failure),
+      probe: Effect.mapError(producer.probe, failure)
+    }
+  }
+)
+
+/** What a record carries besides key and value. */
+const Carried = Schema.Literals(["origin", "trace", "record"])
+
+export const component = Component.publisher({
+  type: "kafka",
+  summary: "A Kafka topic; a reply counts as published once the cluster has confirmed it.",
+  options: Schema.Struct({
+    topic: Fields.Text,
+    /** Absent: those of the pipeline's own Kafka source. */
+    brokers: Schema.optionalKey(KafkaConnection.Brokers),
+    acks: Fields.orElse(
+      Schema.Union([Schema.Literal("all"), Fields.int(0, 1)]).annotate({ expected: "all, 1 or 0" }),
+      "all"
+    ),
+    /** Whether the cluster drops what a second try within one call would write twice; needs acks all. */
+    idempotent: Schema.optionalKey(Fields.Boolean),
+    compression: Fields.orElse(Schema.Literals(["none", "gzip", "snappy", "lz4", "zstd"]), "none"),
+    /** origin: the record's topic, partition and offset; trace: its trace context; record: all its own headers. */
+    headers: Fields.orElse(Schema.Array(Carried), ["origin", "trace"]),
+    /** How long the cluster may take to confirm. */
+    timeout: Fields.orElse(Fields.Duration, Duration.seconds(30)),
+    ...KafkaConnection.fields
+  }),
+  make: (options, site) =>
+    Effect.gen(function* () {
+      const { brokers, connection } = yield* KafkaOptions.shared(options, site)
+      const acks = options.acks === "all" ? "all" : options.acks === 1 ? 1 : 0
+      if (options.idempotent === true && acks !== "all") {
+        const problem = { path: ["idempotent"], expected: "acks: all besides it", found: `acks: ${acks}` }
+        return yield* new Component.OptionsError({ problems: [problem] })
+      }
+      return yield* make({
+        topic: options.topic,
+        connection: yield* KafkaOptions.connectionOf(connection, brokers, site.folder),
+        acks,
+        idempotent: options.idempotent ?? acks === "all",
+        compression: options.compression,
+        carried: options.headers,
+        timeoutMillis: Duration.toMillis(options.timeout)
+      })
+    })
+})
+
+type Carried = typeof Carried.Type
+
+const headersOf = (
+  { headers, partition, position }: Envelope,
+  carried: ReadonlySet<Carried>
+): KafkaMessage["headers"] => {
+  if (carried.size === 0) return noHeaders
+  const found: Record<string, string> = carried.has("record") ? { ...headers } : {}
+  if (carried.has("trace")) {
+    for (const name of ["traceparent", "tracestate"]) if (headers[name] !== undefined) found[name] = headers[name]
+  }
+  if (carried.has("origin") && partition !== undefined) found["sluice-origin"] = `${partition}/${position}`
+  return found
+}
+
+/** A key that is the record's own goes out as it came in, also when it is no text; so does a record without a value. */
+const messageOf = (topic: string, { envelope, key, value }: Outgoing, carried: ReadonlySet<Carried>): KafkaMessage => ({
+  topic,
+  key: key === undefined ? null : key === envelope.key ? (envelope.keyBytes ?? key) : key,
+  value: envelope.tombstone === true && value === envelope.payload ? null : value,
+  headers: headersOf(envelope, carried)
+})
+
+const publishError = (topic: string, { cause, reason, trouble }: KafkaError): PublishError =>
+  new PublishError({
+    reason: `Kafka topic ${topic}: ${reason}`,
+    presence: trouble === "away" ? "unreachable" : "answered",
+    retryable: trouble === "away" || trouble === "fenced",
+    ...(cause === undefined ? undefined : { cause })
+  })

@@ -1,0 +1,147 @@
+/** Fetches what the assigned partitions have, ahead of what is asked for by a bounded number of bytes. */
+import { Clock, Effect, Latch, Result } from "effect"
+import type { Delivery } from "../services/Delivery.ts"
+import type { Fetched, KafkaError, KafkaRecord, Member, Place } from "../services/Kafka.ts"
+import { nameOf, type Partition } from "./KafkaPartition.ts"
+import type { Outage } from "./Outage.ts"
+
+export interface Options {
+  readonly member: Member
+  readonly outage: Outage
+  /** Units: bytes that may lie ready; one fetch may go beyond. */
+  readonly readyMax: number
+  /** What is assigned just now. */
+  readonly partitions: () => ReadonlyArray<Partition>
+  /** There is no such offset any more: sets where to go on, or puts another partition in the place of this one. */
+  readonly onOutOfRange: (partition: Partition) => Effect.Effect<void, KafkaError>
+}
+
+/** Units: bytes. What a record weighs besides its value, about. */
+const recordBytes = 100
+/** Units: milliseconds. Between two looks at partitions that all take nothing, and after a failure. */
+const fullMillis = 50
+const backoffMillis = 100
+const backoffMaxMillis = 2_000
+
+interface Ready {
+  readonly partition: Partition
+  readonly records: ReadonlyArray<KafkaRecord>
+  readonly bytes: number
+}
+
+export class KafkaFetcher {
+  private readonly ready: Array<Ready> = []
+  private readyBytes = 0
+  private readonly some = Latch.makeUnsafe(false)
+  private readonly room = Latch.makeUnsafe(true)
+  private readonly going = Latch.makeUnsafe(false)
+  private isGoing = false
+  private readonly options: Options
+
+  constructor(options: Options) {
+    this.options = options
+  }
+
+  /** Whether fetches wait for what lies ready to be taken. */
+  get waiting(): boolean {
+    return this.readyBytes >= this.options.readyMax
+  }
+
+  /** Takes the oldest fetch of a partition; waits for one. */
+  readonly take: Effect.Effect<ReadonlyArray<Delivery>> = Effect.gen({ self: this }, function* () {
+    while (this.ready.length === 0 || !this.isGoing) yield* Effect.andThen(this.some.await, this.going.await)
+    const { bytes, partition, records } = this.ready.shift()!
+    this.readyBytes -= bytes
+    if (this.ready.length === 0) this.some.closeUnsafe()
+    if (!this.waiting) this.room.openUnsafe()
+    return partition.deliveries(records, yield* Clock.currentTimeMillis)
+  })
+
+  /** Nothing more is taken until `go`. */
+  hold(): void {
+    this.isGoing = false
+    this.going.closeUnsafe()
+  }
+
+  go(): void {
+    this.isGoing = true
+    this.going.openUnsafe()
+  }
+
+  /** Fetches from all leaders at the same time, and finds them again when one has moved or cannot be reached. */
+  readonly fetch: Effect.Effect<never, KafkaError> = Effect.gen({ self: this }, function* () {
+    const { outage } = this.options
+    for (let failures = 0; ; failures++) {
+      const result = yield* Effect.result(
+        this.fetchAll(failures > 0, () => {
+          failures = 0
+        })
+      )
+      if (Result.isFailure(result)) {
+        if (result.failure.trouble !== "away") return yield* result.failure
+        yield* outage.failed("fetch", result.failure.reason)
+      }
+      yield* Effect.sleep(Math.min(backoffMillis * 2 ** failures, backoffMaxMillis))
+    }
+  })
+
+  private fetchAll(fresh: boolean, onAnswer: () => void): Effect.Effect<void, KafkaError> {
+    const partitions = this.options.partitions()
+    if (partitions.length === 0) return Effect.never
+    const byName = new Map(partitions.map((partition) => [partition.name, partition]))
+    const partitionsOf = (places: ReadonlyArray<Place>) => places.flatMap((place) => byName.get(nameOf(place)) ?? [])
+    const places = partitions.map(({ place }) => place)
+    return Effect.flatMap(this.options.member.leaders(places, fresh), (leaders) =>
+      Effect.raceAllFirst(leaders.map(({ broker, places }) => this.fetchFrom(broker, partitionsOf(places), onAnswer)))
+    )
+  }
+
+  /** Ends when a partition has moved to another broker. */
+  private fetchFrom(
+    broker: string,
+    partitions: ReadonlyArray<Partition>,
+    onAnswer: () => void
+  ): Effect.Effect<void, KafkaError> {
+    const { member, outage } = this.options
+    return Effect.gen({ self: this }, function* () {
+      for (;;) {
+        yield* this.room.await
+        const open = partitions.filter(({ full }) => !full)
+        if (open.length === 0) {
+          yield* Effect.sleep(fullMillis)
+          continue
+        }
+        const fetched = yield* member.fetch(
+          broker,
+          open.map(({ next, place }) => ({ ...place, offset: next }))
+        )
+        const now = yield* Clock.currentTimeMillis
+        if (fetched.some(({ problem }) => problem === "moved")) return
+        onAnswer()
+        yield* outage.works("fetch")
+        for (const one of fetched) {
+          const partition = open.find(({ name }) => name === nameOf(one))
+          if (partition === undefined || partition.lost) continue
+          if (one.problem === "outOfRange") {
+            yield* this.options.onOutOfRange(partition)
+            if (partition.lost) return
+          } else this.took(partition, one, now)
+        }
+      }
+    })
+  }
+
+  private took(partition: Partition, { end, next, records }: Fetched, now: number): void {
+    partition.end = Math.max(end, next)
+    if (next === partition.next) return
+    partition.next = next
+    partition.readAt = now
+    if (records.length === 0) return
+    let bytes = 0
+    for (let i = 0; i < records.length; i++) bytes += recordBytes + (records[i]!.value?.length ?? 0)
+    this.ready.push({ partition, records, bytes })
+    this.readyBytes += bytes
+    this.some.openUnsafe()
+    if (this.waiting) this.room.closeUnsafe()
+  }
+}

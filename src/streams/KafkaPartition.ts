@@ -1,0 +1,203 @@
+/** One partition of a group's member: where to read on, what of it is settled, and what of that the group knows. */
+import type { Delivery, Settlement } from "../services/Delivery.ts"
+import { type Envelope, noHeaders } from "../services/Envelope.ts"
+import type { Committed, HeaderValue, KafkaRecord, Place } from "../services/Kafka.ts"
+import * as Offsets from "./Offsets.ts"
+
+/** Units: characters. More metadata makes the broker refuse a whole commit, and all its characters are single bytes. */
+const metadataMax = 4096
+/** Units: characters. A partition whose map is longer takes no more, since what it has taken may make it longer still. */
+const metadataFull = 3072
+
+/** Units: commits without an answer that are remembered. */
+const notedMax = 16
+
+export interface Options {
+  readonly place: Place
+  /** The source as it is named in envelopes. */
+  readonly source: string
+  /** Makes an id the same in every process. */
+  readonly cluster: string
+  /** Where to begin, and what is settled beyond. */
+  readonly from: Offsets.Snapshot
+  /** What the group has noted; undefined when there is nothing. */
+  readonly committed: Committed | undefined
+  readonly onSettled: () => void
+}
+
+export class Partition {
+  readonly place: Place
+  readonly name: string
+  /** Somebody else reads it now. */
+  lost = false
+  /** Where the next fetch goes on. */
+  next: number
+  /** The offset the next record of the log will have, as far as known. */
+  end: number
+  /** Its map is so long that it takes no more until something before it is settled. */
+  full = false
+  /** Units: milliseconds since 1970. */
+  readAt = 0
+  private readonly ledger: Offsets.Offsets<string | undefined>
+  /** What the group may have noted: what it has confirmed, and what was sent since. */
+  private noted: ReadonlyArray<string>
+  private readonly ids: string
+  private readonly options: Options
+
+  constructor(options: Options) {
+    const { cluster, committed, from, place } = options
+    this.options = options
+    this.place = place
+    this.name = nameOf(place)
+    this.ids = `${cluster}/${this.name}/`
+    this.ledger = new Offsets.Offsets(from)
+    this.next = from.watermark
+    this.end = from.watermark
+    this.noted = committed === undefined ? [] : [wordOf(committed)]
+  }
+
+  get watermark(): number {
+    return this.ledger.watermark
+  }
+
+  /** Given and not settled. */
+  get unsettled(): number {
+    return this.ledger.unsettled
+  }
+
+  /** What the others wait for to be forgotten. */
+  get oldest(): { readonly offset: number; readonly note: string | undefined } | undefined {
+    return this.ledger.oldest
+  }
+
+  /** Whether the group knows no more than we told it: then nobody has read it in the meantime. */
+  agrees(committed: Committed | undefined): boolean {
+    return committed === undefined ? this.noted.length === 0 : this.noted.includes(wordOf(committed))
+  }
+
+  /** What is to be committed, if the group does not know it. */
+  commit(): Committed | undefined {
+    const { complete, text } = Offsets.encode(this.ledger.snapshot(), { charactersMax: metadataMax })
+    this.full = !complete || text.length > metadataFull
+    const committed = { ...this.place, offset: this.watermark, metadata: text }
+    const word = wordOf(committed)
+    if (this.noted.length === 1 && this.noted[0] === word) return undefined
+    this.noted = [...this.noted, word].slice(-notedMax)
+    return committed
+  }
+
+  /** In the place of this one, when its log turns out to be another. */
+  anew(at: number): Partition {
+    return new Partition({ ...this.options, from: { watermark: at, settled: [] }, committed: undefined })
+  }
+
+  /** The group has noted it. */
+  confirmed(committed: Committed): void {
+    this.noted = [wordOf(committed)]
+  }
+
+  settle(offset: number): void {
+    this.ledger.settle(offset)
+    this.options.onSettled()
+  }
+
+  /** Records as deliveries, without those that were settled before. */
+  deliveries(records: ReadonlyArray<KafkaRecord>, now: number): Array<Delivery> {
+    const deliveries: Array<Delivery> = []
+    if (this.lost) return deliveries
+    for (let i = 0; i < records.length; i++) {
+      const record = records[i]!
+      const key = record.key === null ? undefined : (ascii(record.key) ?? keyOf(record.key))
+      if (this.ledger.see(record.offset, key)) {
+        deliveries.push(new KafkaDelivery(this, this.envelopeOf(record, key, now)))
+      }
+    }
+    return deliveries
+  }
+
+  private envelopeOf(record: KafkaRecord, key: string | undefined, receivedAt: number): Envelope {
+    const { headers, offset, timestamp, value } = record
+    const envelope: Envelope = {
+      id: this.ids + offset,
+      source: this.options.source,
+      key,
+      headers: headersOf(headers),
+      payload: value ?? nothing,
+      receivedAt,
+      attempt: 1,
+      partition: this.name,
+      position: offset,
+      producedAt: timestamp
+    }
+    // Rare, and a spread on the way of every record would cost as much as the rest.
+    const keyBytes = key?.startsWith(hexPrefix) === true ? bytesOf(record.key!) : undefined
+    if (value !== null && keyBytes === undefined) return envelope
+    return { ...envelope, ...(keyBytes && { keyBytes }), ...(value === null ? tombstone : undefined) }
+  }
+}
+
+export const nameOf = ({ partition, topic }: Place): string => `${topic}/${partition}`
+
+const wordOf = ({ metadata, offset }: Committed): string => `${offset} ${metadata}`
+
+class KafkaDelivery implements Delivery {
+  readonly envelope: Envelope
+  private readonly partition: Partition
+
+  constructor(partition: Partition, envelope: Envelope) {
+    this.partition = partition
+    this.envelope = envelope
+  }
+
+  get gone(): boolean {
+    return this.partition.lost
+  }
+
+  settle({ _tag }: Settlement): void {
+    if (_tag !== "Nacked" && !this.partition.lost) this.partition.settle(this.envelope.position!)
+  }
+}
+
+const nothing = new Uint8Array(0)
+const tombstone = { tombstone: true } as const
+const utf8 = new TextDecoder()
+const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+
+const hexPrefix = "hex:"
+
+/** Most keys are short and plain; a decoder's call costs more than all else that is done to a record. */
+const ascii = (key: Uint8Array): string | undefined => {
+  if (key.length > 64) return undefined
+  for (let i = 0; i < key.length; i++) if (key[i]! > 127) return undefined
+  return String.fromCharCode.apply(null, key as unknown as Array<number>)
+}
+
+/** Keys that are no text get a text of their own, so that two of them are never taken for one. */
+const keyOf = (key: Uint8Array): string => {
+  try {
+    return strict.decode(key)
+  } catch {
+    return hexPrefix + Array.from(key, (byte) => byte.toString(16).padStart(2, "0")).join("")
+  }
+}
+
+/** The key's bytes, unless it is a text that only looks like ours. */
+const bytesOf = (key: Uint8Array): Uint8Array | undefined =>
+  ascii(key)?.startsWith(hexPrefix) === true ? undefined : key.slice()
+
+/** As text; of a name that came more than once the last, as maps read it everywhere else. */
+const headersOf = (headers: KafkaRecord["headers"]): Readonly<Record<string, string>> => {
+  let found: Record<string, string> | undefined
+  for (const name in headers) {
+    const value = headers[name]
+    if (value === undefined || name === "__proto__") continue
+    found ??= {}
+    found[name] = textOf(isList(value) ? value.at(-1)! : value)
+  }
+  return found ?? noHeaders
+}
+
+const textOf = (value: HeaderValue): string => (typeof value === "string" ? value : utf8.decode(value))
+
+const isList = (value: HeaderValue | ReadonlyArray<HeaderValue>): value is ReadonlyArray<HeaderValue> =>
+  Array.isArray(value)

@@ -1,0 +1,139 @@
+/** Reads Kafka topics as a member of a group; what is settled is committed, also beyond what is not. */
+import { DateTime, Duration, Effect, Option, Schema, Stream } from "effect"
+import * as Component from "../services/Component.ts"
+import * as Fields from "../services/Fields.ts"
+import { KafkaClient, type MemberOptions } from "../services/Kafka.ts"
+import * as KafkaConnection from "../services/KafkaConnection.ts"
+import { Downstream, type Source } from "../services/Source.ts"
+import * as KafkaOptions from "./KafkaOptions.ts"
+import { KafkaSession, type Options as SessionOptions } from "./KafkaSession.ts"
+
+export interface Options extends MemberOptions, Omit<SessionOptions, "member" | "downstream" | "name" | "source"> {
+  readonly pipeline: string
+}
+
+export const make = Effect.fnUntraced(function* (options: Options) {
+  const client = yield* KafkaClient
+  const { topics } = options
+  const name = `kafka:${topics instanceof RegExp ? topics.source : topics.join(",")}`
+  let session: KafkaSession | undefined
+  const source: Source = {
+    name,
+    redelivers: true,
+    answers: false,
+    partitions: () =>
+      (session?.assigned ?? []).map((one) => ({
+        name: one.name,
+        watermark: one.watermark,
+        lag: Math.max(0, one.end - one.watermark),
+        unsettled: one.unsettled,
+        beyond: Math.max(0, one.next - one.watermark - one.unsettled),
+        paused: one.full || session?.fetcher.waiting === true
+      })),
+    open: Effect.gen(function* () {
+      const member = yield* client.member(options)
+      const downstream = yield* Downstream
+      const opened = new KafkaSession({ ...options, member, downstream, name: options.pipeline, source: name })
+      session = opened
+      const failed = yield* opened.start
+      return Stream.fromIterableEffectRepeat(opened.fetcher.take).pipe(Stream.interruptWhen(failed))
+    })
+  }
+  return source
+})
+
+const fromExpected = "earliest, latest, none or a time such as 2026-01-31T12:00:00Z"
+const From = Schema.Union([Schema.Literals(["earliest", "latest", "none"]), Fields.Text]).annotate({
+  expected: fromExpected
+})
+
+const Session = Fields.group({
+  /** Without a heartbeat for so long a member is taken for dead. */
+  timeout: Fields.orElse(Fields.Duration, Duration.seconds(30)),
+  heartbeat: Fields.orElse(Fields.Duration, Duration.millis(300)),
+  /** How long the group waits for a member to join again. */
+  rebalance: Fields.orElse(Fields.Duration, Duration.seconds(60)),
+  /** How long what is at work may take to finish before others get its partitions. */
+  revoke: Fields.orElse(Fields.Duration, Duration.seconds(3))
+})
+
+const Fetch = Fields.group({
+  /** How long the broker waits for something to give. */
+  wait: Fields.orElse(Fields.Duration, Duration.millis(300)),
+  bytesMin: Fields.orElse(Fields.int(1), 1),
+  bytesMax: Fields.orElse(Fields.Bytes, 8 * 1024 * 1024),
+  partitionBytesMax: Fields.orElse(Fields.Bytes, 1024 * 1024)
+})
+
+const Commit = Fields.group({
+  after: Fields.orElse(Fields.Duration, Duration.millis(100)),
+  count: Fields.orElse(Fields.int(1), 200)
+})
+
+export const component = Component.source({
+  type: "kafka",
+  summary: "Kafka topics, read as a member of a group: ordered by key or partition, committed as it is settled.",
+  options: Schema.Struct({
+    brokers: KafkaConnection.Brokers,
+    /** A name, a list of names, or an expression that begins with ^. */
+    topic: Schema.Union([Fields.Text, Schema.NonEmptyArray(Fields.Text)]),
+    group: Schema.optionalKey(Fields.Text),
+    from: Fields.orElse(From, "earliest"),
+    isolation: Fields.orElse(Schema.Literals(["read_committed", "read_uncommitted"]), "read_committed"),
+    session: Session,
+    fetch: Fetch,
+    commit: Commit,
+    ...KafkaConnection.fields
+  }),
+  make: (options, { folder, pipeline }) =>
+    Effect.gen(function* () {
+      const { commit, fetch, group = pipeline, isolation, session } = options
+      const from = fromOf(options.from)
+      const topics = topicsOf(options.topic)
+      const problems: Array<Component.Problem> = []
+      if (from === undefined) problems.push({ path: ["from"], expected: fromExpected, found: options.from })
+      if (topics === undefined)
+        problems.push({ path: ["topic"], expected: "a regular expression", found: options.topic })
+      if (Duration.toMillis(session.heartbeat) * 2 > Duration.toMillis(session.timeout)) {
+        const expected = `at most half of the session's timeout of ${Duration.format(session.timeout)}`
+        problems.push({ path: ["session", "heartbeat"], expected, found: Duration.format(session.heartbeat) })
+      }
+      const connection = yield* KafkaOptions.connectionOf(options, options.brokers, folder).pipe(
+        Effect.mapError((error) => new Component.OptionsError({ problems: [...problems, ...error.problems] }))
+      )
+      if (from === undefined || topics === undefined || problems.length > 0) {
+        return yield* new Component.OptionsError({ problems })
+      }
+      return yield* make({
+        pipeline,
+        connection,
+        topics,
+        group,
+        from,
+        isolation,
+        sessionMillis: Duration.toMillis(session.timeout),
+        heartbeatMillis: Duration.toMillis(session.heartbeat),
+        rebalanceMillis: Duration.toMillis(session.rebalance),
+        revokeMillis: Duration.toMillis(session.revoke),
+        metadataMillis: connection.metadataMillis,
+        commit: { millis: Duration.toMillis(commit.after), count: commit.count },
+        fetch: { ...fetch, waitMillis: Duration.toMillis(fetch.wait) },
+        readyMax: fetch.bytesMax / 2
+      })
+    })
+})
+
+const fromOf = (from: string): SessionOptions["from"] | undefined =>
+  from === "earliest" || from === "latest" || from === "none"
+    ? from
+    : Option.getOrUndefined(Option.map(DateTime.make(from), DateTime.toEpochMillis))
+
+const topicsOf = (topic: string | ReadonlyArray<string>): MemberOptions["topics"] | undefined => {
+  if (typeof topic !== "string") return [...new Set(topic)]
+  if (!topic.startsWith("^")) return [topic]
+  try {
+    return new RegExp(topic)
+  } catch {
+    return undefined
+  }
+}
