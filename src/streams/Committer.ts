@@ -1,5 +1,5 @@
 /** Says when to commit: a while after the first settlement, at once when many came, one commit at a time. */
-import { Deferred, Effect, type Scope, Semaphore } from "effect"
+import { Effect, Latch, type Scope, Semaphore } from "effect"
 
 export interface Options<E> {
   /** A settlement is committed after this long or this many. Units: milliseconds; settlements. */
@@ -26,17 +26,17 @@ export const make = Effect.fnUntraced(function* <E>({
   onError
 }: Options<E>): Effect.fn.Return<Committer<E>, never, Scope.Scope> {
   const alone = yield* Semaphore.make(1)
+  const dirty = Latch.makeUnsafe(false)
+  const full = Latch.makeUnsafe(false)
   let pending = 0
-  let full = Deferred.makeUnsafe<void>()
-  let dirty = Deferred.makeUnsafe<void>()
   const now = Effect.suspend(() => {
     pending = 0
-    full = Deferred.makeUnsafe()
-    dirty = Deferred.makeUnsafe()
+    dirty.closeUnsafe()
+    full.closeUnsafe()
     return commit
   }).pipe(Semaphore.withPermits(alone, 1))
-  yield* Effect.suspend(() => Deferred.await(dirty)).pipe(
-    Effect.andThen(Effect.suspend(() => Effect.timeoutOption(Deferred.await(full), millis))),
+  yield* dirty.await.pipe(
+    Effect.andThen(Effect.timeoutOption(full.await, millis)),
     Effect.andThen(now),
     Effect.forever,
     Effect.catch(onError),
@@ -45,8 +45,9 @@ export const make = Effect.fnUntraced(function* <E>({
   return {
     now,
     settled: () => {
-      if (++pending === 1) Deferred.doneUnsafe(dirty, Effect.void)
-      if (pending === count) Deferred.doneUnsafe(full, Effect.void)
+      pending++
+      if (pending === 1) dirty.openUnsafe()
+      if (pending === count) full.openUnsafe()
     }
   }
 })

@@ -10,12 +10,16 @@ export interface Options {
   readonly outage: Outage
   /** Units: bytes that may lie ready; one fetch may go beyond. */
   readonly readyMax: number
+  /** A partition takes no more until something of it is settled. */
+  readonly onFull: (partition: Partition) => Effect.Effect<void>
   /** What is assigned just now. */
   readonly partitions: () => ReadonlyArray<Partition>
   /** There is no such offset any more: sets where to go on, or puts another partition in the place of this one. */
   readonly onOutOfRange: (partition: Partition) => Effect.Effect<void, KafkaError>
 }
 
+/** Units: records that are taken at a time. */
+const takeMax = 500
 /** Units: bytes. What a record weighs besides its value, about. */
 const recordBytes = 100
 /** Units: milliseconds. Between two looks at partitions that all take nothing, and after a failure. */
@@ -27,6 +31,8 @@ interface Ready {
   readonly partition: Partition
   readonly records: ReadonlyArray<KafkaRecord>
   readonly bytes: number
+  /** How many of them are. */
+  taken: number
 }
 
 export class KafkaFetcher {
@@ -47,15 +53,34 @@ export class KafkaFetcher {
     return this.readyBytes >= this.options.readyMax
   }
 
-  /** Takes the oldest fetch of a partition; waits for one. */
+  /** Takes some of the oldest fetch of a partition that takes more; waits for one. */
   readonly take: Effect.Effect<ReadonlyArray<Delivery>> = Effect.gen({ self: this }, function* () {
-    while (this.ready.length === 0 || !this.isGoing) yield* Effect.andThen(this.some.await, this.going.await)
-    const { bytes, partition, records } = this.ready.shift()!
-    this.readyBytes -= bytes
-    if (this.ready.length === 0) this.some.closeUnsafe()
-    if (!this.waiting) this.room.openUnsafe()
-    return partition.deliveries(records, yield* Clock.currentTimeMillis)
+    for (;;) {
+      while (this.ready.length === 0 || !this.isGoing) yield* Effect.andThen(this.some.await, this.going.await)
+      const now = yield* Clock.currentTimeMillis
+      for (let i = 0; i < this.ready.length; i++) {
+        const { partition } = this.ready[i]!
+        const wasFull = partition.full
+        if (partition.lost || partition.takes()) return this.takeFrom(i, now)
+        if (!wasFull) yield* this.options.onFull(partition)
+      }
+      yield* Effect.sleep(fullMillis)
+    }
   })
+
+  private takeFrom(i: number, now: number): ReadonlyArray<Delivery> {
+    const one = this.ready[i]!
+    const { partition, records } = one
+    const from = one.taken
+    one.taken = partition.lost ? records.length : Math.min(from + takeMax, records.length)
+    if (one.taken === records.length) {
+      this.ready.splice(i, 1)
+      this.readyBytes -= one.bytes
+      if (this.ready.length === 0) this.some.closeUnsafe()
+      if (!this.waiting) this.room.openUnsafe()
+    }
+    return partition.deliveries(records, from, one.taken, now)
+  }
 
   /** Nothing more is taken until `go`. */
   hold(): void {
@@ -139,7 +164,7 @@ export class KafkaFetcher {
     if (records.length === 0) return
     let bytes = 0
     for (let i = 0; i < records.length; i++) bytes += recordBytes + (records[i]!.value?.length ?? 0)
-    this.ready.push({ partition, records, bytes })
+    this.ready.push({ partition, records, bytes, taken: 0 })
     this.readyBytes += bytes
     this.some.openUnsafe()
     if (this.waiting) this.room.closeUnsafe()

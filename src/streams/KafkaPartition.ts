@@ -6,11 +6,14 @@ import * as Offsets from "./Offsets.ts"
 
 /** Units: characters. More metadata makes the broker refuse a whole commit, and all its characters are single bytes. */
 const metadataMax = 4096
-/** Units: characters. A partition whose map is longer takes no more, since what it has taken may make it longer still. */
+/** Units: characters. A longer map lets a partition take no more, since what is taken may make it longer; a shorter one does again. */
 const metadataFull = 3072
+const metadataFree = 2048
+/** Units: offsets. So few fit whatever happens to them. */
+const unsettledFew = 500
 
 /** Units: commits without an answer that are remembered. */
-const notedMax = 16
+const doubtfulMax = 16
 
 export interface Options {
   readonly place: Place
@@ -36,11 +39,13 @@ export class Partition {
   end: number
   /** Its map is so long that it takes no more until something before it is settled. */
   full = false
-  /** Units: milliseconds since 1970. */
+  /** Units: milliseconds since 1970: when it last gave something, and when it was last said to be paused. */
   readAt = 0
+  toldAt = Number.NEGATIVE_INFINITY
   private readonly ledger: Offsets.Offsets<string | undefined>
-  /** What the group may have noted: what it has confirmed, and what was sent since. */
-  private noted: ReadonlyArray<string>
+  /** What the group has noted, and what it may have noted since. */
+  private noted: string | undefined
+  private doubtful: ReadonlyArray<string> = []
   private readonly ids: string
   private readonly options: Options
 
@@ -53,7 +58,7 @@ export class Partition {
     this.ledger = new Offsets.Offsets(from)
     this.next = from.watermark
     this.end = from.watermark
-    this.noted = committed === undefined ? [] : [wordOf(committed)]
+    this.noted = committed && wordOf(committed)
   }
 
   get watermark(): number {
@@ -72,17 +77,17 @@ export class Partition {
 
   /** Whether the group knows no more than we told it: then nobody has read it in the meantime. */
   agrees(committed: Committed | undefined): boolean {
-    return committed === undefined ? this.noted.length === 0 : this.noted.includes(wordOf(committed))
+    const word = committed && wordOf(committed)
+    return word === this.noted || (word !== undefined && this.doubtful.includes(word))
   }
 
   /** What is to be committed, if the group does not know it. */
   commit(): Committed | undefined {
-    const { complete, text } = Offsets.encode(this.ledger.snapshot(), { charactersMax: metadataMax })
-    this.full = !complete || text.length > metadataFull
+    const { text } = Offsets.encode(this.ledger.snapshot(), { charactersMax: metadataMax })
     const committed = { ...this.place, offset: this.watermark, metadata: text }
     const word = wordOf(committed)
-    if (this.noted.length === 1 && this.noted[0] === word) return undefined
-    this.noted = [...this.noted, word].slice(-notedMax)
+    if (this.noted === word) return undefined
+    this.doubtful = [...this.doubtful, word].slice(-doubtfulMax)
     return committed
   }
 
@@ -93,7 +98,8 @@ export class Partition {
 
   /** The group has noted it. */
   confirmed(committed: Committed): void {
-    this.noted = [wordOf(committed)]
+    this.noted = wordOf(committed)
+    this.doubtful = []
   }
 
   settle(offset: number): void {
@@ -101,11 +107,21 @@ export class Partition {
     this.options.onSettled()
   }
 
+  /** Whether what is taken now could still be told in a commit when it is settled. */
+  takes(): boolean {
+    if (this.ledger.unsettled < unsettledFew) this.full = false
+    else {
+      const { complete, text } = Offsets.encode(this.ledger.snapshot(), { charactersMax: metadataMax })
+      this.full = !complete || text.length > (this.full ? metadataFree : metadataFull)
+    }
+    return !this.full
+  }
+
   /** Records as deliveries, without those that were settled before. */
-  deliveries(records: ReadonlyArray<KafkaRecord>, now: number): Array<Delivery> {
+  deliveries(records: ReadonlyArray<KafkaRecord>, from: number, to: number, now: number): Array<Delivery> {
     const deliveries: Array<Delivery> = []
     if (this.lost) return deliveries
-    for (let i = 0; i < records.length; i++) {
+    for (let i = from; i < to; i++) {
       const record = records[i]!
       const key = record.key === null ? undefined : (ascii(record.key) ?? keyOf(record.key))
       if (this.ledger.see(record.offset, key)) {

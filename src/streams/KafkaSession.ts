@@ -49,6 +49,8 @@ const backoffMaxMillis = 2_000
 /** Units: milliseconds. A partition that has something and gives nothing for so long has hung. */
 const stalledMillis = 30_000
 const watchMillis = 10_000
+/** Units: milliseconds between two lines about a partition that is paused. */
+const toldMillis = 60_000
 /** Units: milliseconds for the last commit, and for taking leave. */
 const farewellMillis = 5_000
 
@@ -70,6 +72,7 @@ export class KafkaSession {
       outage: this.outage,
       readyMax: options.readyMax,
       partitions: () => this.assigned,
+      onFull: (partition) => this.tellFull(partition),
       onOutOfRange: (partition) => this.outOfRange(partition)
     })
   }
@@ -95,7 +98,7 @@ export class KafkaSession {
       Effect.catchCause((cause) => Deferred.failCause(failed, cause)),
       Effect.forkScoped
     )
-    return Deferred.await(failed)
+    return failed
   })
 
   private live(commitNow: Effect.Effect<void, SourceError>): Effect.Effect<never, SourceError> {
@@ -226,7 +229,7 @@ export class KafkaSession {
   /** Topics and partitions that appear later are read too. */
   private readonly growing = Effect.suspend(() =>
     Effect.sleep(this.options.metadataMillis).pipe(
-      Effect.andThen(Effect.catch(this.options.member.grown, () => Effect.succeed(false))),
+      Effect.andThen(Effect.orElseSucceed(this.options.member.grown, () => false)),
       Effect.repeat({ until: (grown) => grown }),
       Effect.as("rebalance" as const)
     )
@@ -248,7 +251,7 @@ export class KafkaSession {
           silent.map(({ place }) => place),
           "latest"
         )
-        .pipe(Effect.catch(() => Effect.succeed([])))
+        .pipe(Effect.orElseSucceed(() => []))
       const stalled = silent.find((one) => (Positions.byName(ends).get(one.name) ?? 0) > one.next)
       if (stalled === undefined) continue
       yield* Effect.logWarning(
@@ -294,14 +297,10 @@ export class KafkaSession {
   /** Tells the group what is settled; what it does not take now is told again with the next settlement or join. */
   private readonly commit: Effect.Effect<void, SourceError> = Effect.gen({ self: this }, function* () {
     if (!this.mayCommit) return
-    const fullBefore = this.assigned.filter(({ full }) => full)
     const dirty = this.assigned.flatMap((partition) => {
       const offset = partition.commit()
       return offset === undefined ? [] : [{ partition, offset }]
     })
-    for (const partition of this.assigned) {
-      if (partition.full && !fullBefore.includes(partition)) yield* this.tellFull(partition)
-    }
     if (dirty.length === 0) return
     const result = yield* Effect.result(this.options.member.commit(dirty.map(({ offset }) => offset)))
     if (Result.isSuccess(result)) {
@@ -317,11 +316,16 @@ export class KafkaSession {
     this.onSettled()
   })
 
-  private tellFull({ name, oldest }: Partition): Effect.Effect<void> {
-    const key = oldest?.note === undefined ? "" : `, of key ${oldest.note},`
-    return Effect.logWarning(
-      `${this.options.name}: ${name} is paused: ${oldest?.offset}${key} is not settled, and what is settled behind it no longer fits into a commit`
-    )
+  private tellFull(partition: Partition): Effect.Effect<void> {
+    return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      if (now < partition.toldAt + toldMillis) return Effect.void
+      partition.toldAt = now
+      const { name, oldest } = partition
+      const key = oldest?.note === undefined ? "" : `, of key ${oldest.note},`
+      return Effect.logWarning(
+        `${this.options.name}: ${name} is paused: ${oldest?.offset}${key} is not settled, and what is settled behind it would no longer fit into a commit`
+      )
+    })
   }
 
   private refused(reason: string): Effect.Effect<never, SourceError> {

@@ -1,5 +1,5 @@
 /** Reads Kafka topics as a member of a group; what is settled is committed, also beyond what is not. */
-import { DateTime, Duration, Effect, Option, Schema, Stream } from "effect"
+import { DateTime, Deferred, Duration, Effect, Option, Schema, Stream } from "effect"
 import * as Component from "../services/Component.ts"
 import * as Fields from "../services/Fields.ts"
 import { KafkaClient, type MemberOptions } from "../services/Kafka.ts"
@@ -8,11 +8,31 @@ import { Downstream, type Source } from "../services/Source.ts"
 import * as KafkaOptions from "./KafkaOptions.ts"
 import { KafkaSession, type Options as SessionOptions } from "./KafkaSession.ts"
 
-export interface Options extends MemberOptions, Omit<SessionOptions, "member" | "downstream" | "name" | "source"> {
+interface All extends MemberOptions, Omit<SessionOptions, "member" | "downstream" | "name" | "source"> {
   readonly pipeline: string
 }
 
-export const make = Effect.fnUntraced(function* (options: Options) {
+const mebibyte = 1024 * 1024
+
+/** Units: milliseconds; bytes; settlements. */
+const defaults = {
+  from: "earliest",
+  isolation: "read_committed",
+  sessionMillis: 30_000,
+  heartbeatMillis: 300,
+  rebalanceMillis: 60_000,
+  revokeMillis: 3_000,
+  metadataMillis: 300_000,
+  commit: { millis: 100, count: 200 },
+  fetch: { waitMillis: 300, bytesMin: 1, bytesMax: 8 * mebibyte, partitionBytesMax: mebibyte },
+  readyMax: 4 * mebibyte
+} as const
+
+/** What has no default; the rest may be left out. */
+export type Options = Pick<All, "pipeline" | "connection" | "topics" | "group"> & Partial<All>
+
+export const make = Effect.fnUntraced(function* (given: Options) {
+  const options: All = { ...defaults, ...given }
   const client = yield* KafkaClient
   const { topics } = options
   const name = `kafka:${topics instanceof RegExp ? topics.source : topics.join(",")}`
@@ -36,7 +56,7 @@ export const make = Effect.fnUntraced(function* (options: Options) {
       const opened = new KafkaSession({ ...options, member, downstream, name: options.pipeline, source: name })
       session = opened
       const failed = yield* opened.start
-      return Stream.fromIterableEffectRepeat(opened.fetcher.take).pipe(Stream.interruptWhen(failed))
+      return Stream.fromIterableEffectRepeat(opened.fetcher.take).pipe(Stream.interruptWhen(Deferred.await(failed)))
     })
   }
   return source
@@ -49,25 +69,25 @@ const From = Schema.Union([Schema.Literals(["earliest", "latest", "none"]), Fiel
 
 const Session = Fields.group({
   /** Without a heartbeat for so long a member is taken for dead. */
-  timeout: Fields.orElse(Fields.Duration, Duration.seconds(30)),
-  heartbeat: Fields.orElse(Fields.Duration, Duration.millis(300)),
+  timeout: Fields.orElse(Fields.Duration, Duration.millis(defaults.sessionMillis)),
+  heartbeat: Fields.orElse(Fields.Duration, Duration.millis(defaults.heartbeatMillis)),
   /** How long the group waits for a member to join again. */
-  rebalance: Fields.orElse(Fields.Duration, Duration.seconds(60)),
+  rebalance: Fields.orElse(Fields.Duration, Duration.millis(defaults.rebalanceMillis)),
   /** How long what is at work may take to finish before others get its partitions. */
-  revoke: Fields.orElse(Fields.Duration, Duration.seconds(3))
+  revoke: Fields.orElse(Fields.Duration, Duration.millis(defaults.revokeMillis))
 })
 
 const Fetch = Fields.group({
   /** How long the broker waits for something to give. */
-  wait: Fields.orElse(Fields.Duration, Duration.millis(300)),
-  bytesMin: Fields.orElse(Fields.int(1), 1),
-  bytesMax: Fields.orElse(Fields.Bytes, 8 * 1024 * 1024),
-  partitionBytesMax: Fields.orElse(Fields.Bytes, 1024 * 1024)
+  wait: Fields.orElse(Fields.Duration, Duration.millis(defaults.fetch.waitMillis)),
+  bytesMin: Fields.orElse(Fields.int(1), defaults.fetch.bytesMin),
+  bytesMax: Fields.orElse(Fields.Bytes, defaults.fetch.bytesMax),
+  partitionBytesMax: Fields.orElse(Fields.Bytes, defaults.fetch.partitionBytesMax)
 })
 
 const Commit = Fields.group({
-  after: Fields.orElse(Fields.Duration, Duration.millis(100)),
-  count: Fields.orElse(Fields.int(1), 200)
+  after: Fields.orElse(Fields.Duration, Duration.millis(defaults.commit.millis)),
+  count: Fields.orElse(Fields.int(1), defaults.commit.count)
 })
 
 export const component = Component.source({
@@ -78,8 +98,8 @@ export const component = Component.source({
     /** A name, a list of names, or an expression that begins with ^. */
     topic: Schema.Union([Fields.Text, Schema.NonEmptyArray(Fields.Text)]),
     group: Schema.optionalKey(Fields.Text),
-    from: Fields.orElse(From, "earliest"),
-    isolation: Fields.orElse(Schema.Literals(["read_committed", "read_uncommitted"]), "read_committed"),
+    from: Fields.orElse(From, defaults.from),
+    isolation: Fields.orElse(Schema.Literals(["read_committed", "read_uncommitted"]), defaults.isolation),
     session: Session,
     fetch: Fetch,
     commit: Commit,
