@@ -1,7 +1,10 @@
-/** Runs the benchmarks: each prints a ratio against a baseline of the same process. `npm run bench hot flat` runs some. */
+/** Runs the benchmarks: each prints a ratio against a baseline. `npm run bench hot flat` runs some; those with Kafka only run when they are named. */
 import * as Flat from "./flat.ts"
 import * as HeadOfLine from "./headOfLine.ts"
 import * as Hot from "./hot.ts"
+import * as KafkaCopy from "./kafkaCopy.ts"
+import * as KafkaHttp from "./kafkaHttp.ts"
+import * as KafkaLedger from "./kafkaLedger.ts"
 import * as Memory from "./memory.ts"
 import * as Sleep from "./sleep.ts"
 
@@ -10,8 +13,15 @@ const benches: Readonly<Record<string, () => Promise<void>>> = {
   sleep: Sleep.run,
   flat: Flat.run,
   headOfLine: HeadOfLine.run,
-  memory: Memory.run
+  memory: Memory.run,
+  kafkaHttp: KafkaHttp.run,
+  kafkaCopy: KafkaCopy.run,
+  kafkaLedger: KafkaLedger.main
 }
 
+// So that what was started ends too.
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1))
+
 const asked = process.argv.slice(2)
-for (const [name, run] of Object.entries(benches)) if (asked.length === 0 || asked.includes(name)) await run()
+const isAsked = (name: string): boolean => (asked.length === 0 ? !name.startsWith("kafka") : asked.includes(name))
+for (const [name, run] of Object.entries(benches)) if (isAsked(name)) await run()

@@ -50,6 +50,8 @@ const Pipeline = Schema.Struct({
   decode: Schema.optionalKey(anyOf(Catalog.codecs, {})),
   key: Schema.optionalKey(Fields.Text),
   order: Fields.orElse(Schema.Literals(["key", "partition", "none"]), "key"),
+  /** Kafka to Kafka: positions are committed in one transaction with what is published. */
+  exactlyOnce: Fields.orElse(Fields.Boolean, false),
   unkeyed: Fields.orElse(Schema.Literals(["none", "partition"]), "none"),
   concurrency: Fields.orElse(Fields.int(1, 100_000), 64),
   buffer: Schema.optionalKey(

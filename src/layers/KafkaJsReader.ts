@@ -25,6 +25,7 @@ export const readAll = (
     Effect.gen(function* () {
       const reader = yield* KafkaJsMember.make({ ...options, connection, topics: [topic] })
       const places = yield* retried(reader.places)
+      if (places.length === 0) return
       const first = yield* retried(reader.offsets(places, "earliest"))
       const last = yield* retried(reader.offsets(places, "latest"))
       const ends = new Map(last.map(({ offset, partition }) => [partition, offset]))
@@ -35,7 +36,13 @@ export const readAll = (
         for (const { broker, places } of groups) {
           const from = places.map(({ partition }) => next.get(partition)!)
           for (const fetched of yield* retried(reader.fetch(broker, from))) {
-            if (fetched.problem !== undefined) yield* retried(reader.leaders(open, true))
+            if (fetched.problem === "moved") yield* retried(reader.leaders(open, true))
+            if (fetched.problem === "outOfRange") {
+              // The log has forgotten its beginning in the meantime.
+              const [first] = yield* retried(reader.offsets([fetched], "earliest"))
+              next.set(fetched.partition, first!)
+              continue
+            }
             if (fetched.records.length > 0) take(fetched, fetched.records)
             next.set(fetched.partition, { topic, partition: fetched.partition, offset: fetched.next })
           }

@@ -3,6 +3,7 @@ import { type Context, Effect, Logger, Metric, type Scope } from "effect"
 import { PrometheusMetrics } from "effect/observability"
 import { HttpHost, type HttpHostError, type HttpResponse } from "../services/HttpHost.ts"
 import { durationBounds, type Histogram } from "../streams/Stats.ts"
+import * as PartitionMetrics from "./PartitionMetrics.ts"
 import type { Supervised, Supervisor } from "./Supervisor.ts"
 
 /** Human lines on a terminal, JSON lines otherwise; always on standard error, since standard output is for data. */
@@ -31,7 +32,7 @@ export const routes = Effect.fnUntraced(function* (
     Effect.map(PrometheusMetrics.format(), (body) => ({
       status: 200,
       headers: { "content-type": "text/plain; version=0.0.4; charset=utf-8" },
-      body
+      body: `${body.trimEnd()}\n${PartitionMetrics.format(supervisor.pipelines)}`
     }))
   )
 })

@@ -1,11 +1,18 @@
 /** Writes replies to a Kafka topic, each confirmed by the cluster before its delivery is settled. */
-import { Duration, Effect, Schema, type Scope } from "effect"
+import { Duration, Effect, Result, Schema, type Scope } from "effect"
 import * as Component from "../services/Component.ts"
 import { type Envelope, noHeaders } from "../services/Envelope.ts"
 import * as Fields from "../services/Fields.ts"
-import { KafkaClient, type KafkaError, type KafkaMessage, type ProducerOptions } from "../services/Kafka.ts"
+import {
+  Compression,
+  KafkaClient,
+  type KafkaError,
+  type KafkaMessage,
+  type ProducerOptions
+} from "../services/Kafka.ts"
 import * as KafkaConnection from "../services/KafkaConnection.ts"
 import { type Outgoing, PublishError, type Publisher } from "../services/Publisher.ts"
+import type { Transact } from "../services/Source.ts"
 import * as KafkaOptions from "../streams/KafkaOptions.ts"
 
 export interface Options extends ProducerOptions {
@@ -34,6 +41,40 @@ export const make: (options: Options) => Effect.Effect<Publisher, never, KafkaCl
   }
 )
 
+/** Publishes as part of the source's own transactions. */
+export const makeTransactional = (topic: string, carried: ReadonlyArray<Carried>, transact: Transact): Publisher => {
+  const carries = new Set(carried)
+  // A batch spans several transactions; what is done of it must not be done again when the rest is.
+  const done = new WeakSet<Outgoing>()
+  return {
+    name: `kafka:${topic}`,
+    batchMax,
+    inFlightMax,
+    publish: (batch) => {
+      const open = new Map<string, Array<Outgoing>>()
+      for (const one of batch) {
+        if (done.has(one)) continue
+        const name = one.envelope.partition ?? ""
+        const known = open.get(name)
+        if (known === undefined) open.set(name, [one])
+        else known.push(one)
+      }
+      const transactions = [...open.values()].map((group) => {
+        const answers = group.map((one) => ({ envelope: one.envelope, message: messageOf(topic, one, carries) }))
+        const noted = Effect.sync(() => {
+          for (const one of group) done.add(one)
+        })
+        return Effect.result(Effect.andThen(transact(answers), noted))
+      })
+      // One that fails interrupts no other: nobody would know how that ended.
+      return Effect.flatMap(Effect.all(transactions, { concurrency: transactions.length }), (results) => {
+        const failed = results.find(Result.isFailure)
+        return failed === undefined ? Effect.void : Effect.fail(publishError(topic, failed.failure))
+      })
+    }
+  }
+}
+
 /** What a record carries besides key and value. */
 const Carried = Schema.Literals(["origin", "trace", "record"])
 
@@ -50,7 +91,7 @@ export const component = Component.publisher({
     ),
     /** Whether the cluster drops what a second try within one call would write twice; needs acks all. */
     idempotent: Schema.optionalKey(Fields.Boolean),
-    compression: Fields.orElse(Schema.Literals(["none", "gzip", "snappy", "lz4", "zstd"]), "none"),
+    compression: Fields.orElse(Compression, "none"),
     /** origin: the record's topic, partition and offset; trace: its trace context; record: all its own headers. */
     headers: Fields.orElse(Schema.Array(Carried), ["origin", "trace"]),
     /** How long the cluster may take to confirm. */
@@ -59,6 +100,7 @@ export const component = Component.publisher({
   }),
   make: (options, site) =>
     Effect.gen(function* () {
+      if (site.transact !== undefined) return makeTransactional(options.topic, options.headers, site.transact)
       const { brokers, connection } = yield* KafkaOptions.shared(options, site)
       const acks = options.acks === "all" ? "all" : options.acks === 1 ? 1 : 0
       if (options.idempotent === true && acks !== "all") {

@@ -4,9 +4,9 @@ import type { Codec } from "./Codec.ts"
 import type { Detector } from "./Detector.ts"
 import type { Dispatcher } from "./Dispatcher.ts"
 import type { HttpHost } from "./HttpHost.ts"
-import type { KafkaClient } from "./Kafka.ts"
+import type { Compression, KafkaClient } from "./Kafka.ts"
 import type { Publisher } from "./Publisher.ts"
-import type { Source } from "./Source.ts"
+import type { Source, Transact } from "./Source.ts"
 import type { Topics } from "./Topics.ts"
 
 /** One thing wrong with the options as written. The config adds file, line and column. */
@@ -29,6 +29,9 @@ export interface Site {
   readonly pipeline: string
   /** The options of the pipeline's own source, as decoded. */
   readonly source: { readonly type: string }
+  /** Set where positions are committed with what is published: how, and what the publisher does it with. */
+  readonly exactlyOnce?: { readonly compression: Compression } | undefined
+  readonly transact?: Transact | undefined
   /** The folder of the config, from which relative paths start. */
   readonly folder: string
   /** The pipeline's concurrency, for pools. Units: working legs. */

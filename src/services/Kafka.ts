@@ -118,12 +118,15 @@ export interface Member {
   readonly reconnect: Effect.Effect<void>
 }
 
+export const Compression = Schema.Literals(["none", "gzip", "snappy", "lz4", "zstd"])
+export type Compression = typeof Compression.Type
+
 export interface ProducerOptions {
   readonly connection: Connection
   readonly acks: "all" | 1 | 0
   /** Whether the broker removes what is written twice by a retry within one call. */
   readonly idempotent: boolean
-  readonly compression: "none" | "gzip" | "snappy" | "lz4" | "zstd"
+  readonly compression: Compression
   /** Units: milliseconds for one call. */
   readonly timeoutMillis: number
 }

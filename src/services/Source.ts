@@ -1,6 +1,8 @@
 /** Where deliveries come from. */
 import { Context, type Effect, Schema, type Scope, type Stream } from "effect"
 import type { Delivery } from "./Delivery.ts"
+import type { Envelope } from "./Envelope.ts"
+import type { KafkaError, KafkaMessage } from "./Kafka.ts"
 
 /** The source cannot go on. `away` when its connection is lost and reopening it can help. */
 export class SourceError extends Schema.TaggedError<SourceError>()("SourceError", {
@@ -26,6 +28,10 @@ export class Downstream extends Context.Service<
     readonly recall: Effect.Effect<void>
   }
 >()("sluice/services/Downstream") {}
+
+export type Transact = (
+  answers: ReadonlyArray<{ readonly envelope: Envelope; readonly message: KafkaMessage }>
+) => Effect.Effect<void, KafkaError>
 
 /** How far one ordered part of a source is. Units: offsets; records. */
 export interface PartitionStatus {
@@ -58,6 +64,11 @@ export interface Source {
   readonly answers: boolean
   /** The parts of it that this process reads just now, for a scrape. */
   readonly partitions?: (() => ReadonlyArray<PartitionStatus>) | undefined
+  /**
+   * Writes records and notes the deliveries they answer as settled, both or none, for a source that can. Fails:
+   * `KafkaError`; then none of the records can be read, and nothing is settled.
+   */
+  readonly transact?: Transact | undefined
   /** Goes on at another position, such as `earliest` or an offset. */
   readonly seek?: ((position: string) => Effect.Effect<void, SourceError>) | undefined
 }

@@ -65,6 +65,10 @@ export class Partition {
     return this.ledger.watermark
   }
 
+  isOpen(offset: number): boolean {
+    return this.ledger.isOpen(offset)
+  }
+
   /** Given and not settled. */
   get unsettled(): number {
     return this.ledger.unsettled
@@ -81,10 +85,16 @@ export class Partition {
     return word === this.noted || (word !== undefined && this.doubtful.includes(word))
   }
 
-  /** What is to be committed, if the group does not know it. */
-  commit(): Committed | undefined {
-    const { text } = Offsets.encode(this.ledger.snapshot(), { charactersMax: metadataMax })
-    const committed = { ...this.place, offset: this.watermark, metadata: text }
+  /** What there is to be committed, once some more are settled. */
+  position(settling?: ReadonlySet<number>): Committed {
+    const snapshot = this.ledger.snapshot(settling)
+    const { text } = Offsets.encode(snapshot, { charactersMax: metadataMax })
+    return { ...this.place, offset: snapshot.watermark, metadata: text }
+  }
+
+  /** The same, if the group does not know it. */
+  commit(settling?: ReadonlySet<number>): Committed | undefined {
+    const committed = this.position(settling)
     const word = wordOf(committed)
     if (this.noted === word) return undefined
     this.doubtful = [...this.doubtful, word].slice(-doubtfulMax)
@@ -99,6 +109,11 @@ export class Partition {
   /** The group has noted it. */
   confirmed(committed: Committed): void {
     this.noted = wordOf(committed)
+    this.doubtful = []
+  }
+
+  /** What was sent since, the group has not noted and never will. */
+  denied(): void {
     this.doubtful = []
   }
 

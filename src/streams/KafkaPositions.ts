@@ -4,6 +4,8 @@ import { type Committed, KafkaError, type Member, type Place } from "../services
 import { nameOf } from "./KafkaPartition.ts"
 import * as Offsets from "./Offsets.ts"
 
+export type Snapshot = Offsets.Snapshot
+
 /** A number is a time in milliseconds since 1970. */
 export type From = "earliest" | "latest" | "none" | number
 

@@ -11,23 +11,25 @@
  *
  * A connection that is lost ends no state: calls are tried again until it is back.
  */
-import { Clock, Deferred, Effect, Result } from "effect"
+import { Clock, Deferred, Effect, Latch, Result } from "effect"
 import { KafkaError, type Member } from "../services/Kafka.ts"
 import { type Downstream, SourceError } from "../services/Source.ts"
 import * as Committer from "./Committer.ts"
+import { KafkaAssigned } from "./KafkaAssigned.ts"
+import * as Commits from "./KafkaCommits.ts"
 import { KafkaFetcher } from "./KafkaFetcher.ts"
-import { nameOf, Partition } from "./KafkaPartition.ts"
 import * as Positions from "./KafkaPositions.ts"
+import { KafkaTransactions, type Options as TransactionsOptions } from "./KafkaTransactions.ts"
 import * as Outage from "./Outage.ts"
 
 export interface Options {
   readonly member: Member
   readonly downstream: Downstream["Service"]
-  /** The pipeline and the source as logs name them. */
+  /** The pipeline as logs name it, and the source as envelopes do. */
   readonly name: string
   readonly source: string
   readonly group: string
-  /** Where a partition begins of which nothing is committed; a number is a time in milliseconds since 1970. */
+  /** Where a partition begins of which nothing is committed. */
   readonly from: Positions.From
   /** Units: milliseconds. */
   readonly heartbeatMillis: number
@@ -39,6 +41,8 @@ export interface Options {
   readonly commit: { readonly millis: number; readonly count: number }
   /** Units: bytes that may lie fetched and not taken. */
   readonly readyMax: number
+  /** Offsets are committed with what is published for them. */
+  readonly exactlyOnce?: Omit<TransactionsOptions, "member" | "onFenced"> | undefined
 }
 
 type Ended = "rebalance" | "evicted" | "stalled"
@@ -49,36 +53,47 @@ const backoffMaxMillis = 2_000
 /** Units: milliseconds. A partition that has something and gives nothing for so long has hung. */
 const stalledMillis = 30_000
 const watchMillis = 10_000
-/** Units: milliseconds between two lines about a partition that is paused. */
-const toldMillis = 60_000
 /** Units: milliseconds for the last commit, and for taking leave. */
 const farewellMillis = 5_000
 
 export class KafkaSession {
+  readonly assigned: KafkaAssigned
   readonly fetcher: KafkaFetcher
-  private partitions: ReadonlyMap<string, Partition> = new Map()
+  readonly transactions: KafkaTransactions | undefined
   private joinedAt = 0
   /** Whether the group takes commits from us: from a join until others may get our partitions. */
   private mayCommit = false
   private onSettled = (): void => {}
+  /** Somebody else has a partition of ours. */
+  private readonly fenced = Latch.makeUnsafe(false)
+  private readonly commits: Commits.Commits
   private readonly outage: Outage.Outage
   private readonly options: Options
 
   constructor(options: Options) {
+    const { exactlyOnce, member, name, readyMax } = options
     this.options = options
-    this.outage = Outage.make(options.name)
+    this.outage = Outage.make(name)
+    this.transactions =
+      exactlyOnce &&
+      new KafkaTransactions({
+        ...exactlyOnce,
+        member,
+        onFenced: (partition) => {
+          partition.lost = true
+          this.fenced.openUnsafe()
+        }
+      })
+    this.commits = this.transactions === undefined ? Commits.plain(member) : Commits.transactional(this.transactions)
+    this.assigned = new KafkaAssigned({ ...options, commits: this.commits, onSettled: () => this.onSettled() })
     this.fetcher = new KafkaFetcher({
-      member: options.member,
+      member,
       outage: this.outage,
-      readyMax: options.readyMax,
-      partitions: () => this.assigned,
-      onFull: (partition) => this.tellFull(partition),
-      onOutOfRange: (partition) => this.outOfRange(partition)
+      readyMax,
+      partitions: () => this.assigned.all,
+      onFull: (partition) => this.assigned.tellFull(partition),
+      onOutOfRange: (partition) => this.assigned.outOfRange(partition)
     })
-  }
-
-  get assigned(): ReadonlyArray<Partition> {
-    return [...this.partitions.values()]
   }
 
   /** Goes on until the scope closes, which takes leave of the group; fails when the group refuses us. */
@@ -142,51 +157,31 @@ export class KafkaSession {
     this.fetcher.go()
   })
 
-  private readonly joinOnce: Effect.Effect<void, KafkaError> = Effect.gen({ self: this }, function* () {
-    const { downstream, group, member, name } = this.options
-    const places = yield* member.join(this.assigned.map(({ place }) => place))
-    const cluster = yield* member.cluster
-    const committed = new Map((yield* member.committed(places)).map((one) => [nameOf(one), one]))
-    const begins = yield* Positions.begins(
-      this.options,
-      places.filter((place) => !committed.has(nameOf(place)))
+  private readonly joinOnce: Effect.Effect<void, KafkaError> = Effect.suspend(() => {
+    this.fenced.closeUnsafe()
+    const owned = this.assigned.all.filter(({ lost }) => !lost).map(({ place }) => place)
+    // Fencing others can take longer than a session.
+    const kept = this.heartbeats("rebalance").pipe(
+      Effect.mapError(({ reason }) => new KafkaError({ trouble: "refused", reason })),
+      Effect.flatMap((ended) =>
+        Effect.fail(new KafkaError({ trouble: ended === "evicted" ? "evicted" : "rebalance", reason: ended }))
+      )
     )
-    const mapped = [...committed.values()].filter(({ metadata }) => metadata !== "")
-    const ends = Positions.byName(mapped.length === 0 ? [] : yield* member.offsets(mapped, "latest"))
-    const before = this.partitions
-    this.partitions = new Map(
-      places.map((place) => {
-        const known = before.get(nameOf(place))
-        const one = committed.get(nameOf(place))
-        if (known?.lost === false && known.agrees(one)) return [nameOf(place), known]
-        const from = one === undefined ? undefined : Positions.snapshotOf(one, ends.get(nameOf(place)))
-        const partition = new Partition({
-          place,
-          source: this.options.source,
-          cluster,
-          from: from ?? { watermark: begins.get(nameOf(place)) ?? 0, settled: [] },
-          committed: one,
-          onSettled: () => this.onSettled()
-        })
-        return [partition.name, partition]
-      })
+    return Effect.flatMap(this.options.member.join(owned), (places) =>
+      Effect.raceFirst(this.assigned.set(places), kept)
     )
-    let lost = 0
-    for (const [at, partition] of before) {
-      if (this.partitions.get(at) === partition) continue
-      partition.lost = true
-      lost++
-    }
-    if (lost > 0) yield* downstream.recall
-    if (lost > 0 || this.partitions.size !== before.size || before.size === 0) {
-      yield* Effect.logInfo(`${name}: in group ${group}, reads ${shown(this.assigned)}`)
-    }
   })
 
   // -------------------------------------------------------------------------------------------------- reading
 
   private readonly reading: Effect.Effect<Ended, SourceError> = Effect.suspend(() =>
-    Effect.raceAllFirst([this.heartbeats("rebalance"), this.fetching, this.watching, this.growing])
+    Effect.raceAllFirst([
+      this.heartbeats("rebalance"),
+      this.fetching,
+      this.watching,
+      this.growing,
+      Effect.as(this.fenced.await, "evicted" as const)
+    ])
   )
 
   private readonly fetching: Effect.Effect<Ended, SourceError> = Effect.suspend(() =>
@@ -241,7 +236,7 @@ export class KafkaSession {
       yield* Effect.sleep(watchMillis)
       const now = yield* Clock.currentTimeMillis
       if (!this.outage.isOver() || this.fetcher.waiting) continue
-      const silent = this.assigned.filter(
+      const silent = this.assigned.all.filter(
         ({ full, readAt, unsettled }) =>
           !full && unsettled === 0 && now - Math.max(readAt, this.joinedAt) >= stalledMillis
       )
@@ -261,27 +256,6 @@ export class KafkaSession {
     }
   })
 
-  private outOfRange(partition: Partition): Effect.Effect<void, KafkaError> {
-    const { downstream, member, name } = this.options
-    return Effect.gen({ self: this }, function* () {
-      const first = Positions.byName(yield* member.offsets([partition.place], "earliest")).get(partition.name) ?? 0
-      if (partition.next < first) {
-        yield* Effect.logWarning(
-          `${name}: ${partition.name}: the records from ${partition.next} to ${first - 1} are no longer in the log, going on at ${first}`
-        )
-        partition.next = first
-        return
-      }
-      const begin = (yield* Positions.begins(this.options, [partition.place])).get(partition.name) ?? first
-      yield* Effect.logWarning(
-        `${name}: ${partition.name}: the log ends before ${partition.next}, so it is another one: going on at ${begin}`
-      )
-      partition.lost = true
-      this.partitions = new Map([...this.partitions, [partition.name, partition.anew(begin)]])
-      yield* downstream.recall
-    })
-  }
-
   // -------------------------------------------------------------------------------------------------- making room
 
   /** What is at work may finish; heartbeats go on meanwhile, since the group waits for us no longer than that. */
@@ -297,46 +271,18 @@ export class KafkaSession {
   /** Tells the group what is settled; what it does not take now is told again with the next settlement or join. */
   private readonly commit: Effect.Effect<void, SourceError> = Effect.gen({ self: this }, function* () {
     if (!this.mayCommit) return
-    const dirty = this.assigned.flatMap((partition) => {
-      const offset = partition.commit()
-      return offset === undefined ? [] : [{ partition, offset }]
-    })
-    if (dirty.length === 0) return
-    const result = yield* Effect.result(this.options.member.commit(dirty.map(({ offset }) => offset)))
-    if (Result.isSuccess(result)) {
-      for (const { offset, partition } of dirty) partition.confirmed(offset)
-      return yield* this.outage.works("commit")
-    }
+    const result = yield* Effect.result(this.commits.commit(this.assigned.all.filter(({ lost }) => !lost)))
+    if (Result.isSuccess(result)) return yield* this.outage.works("commit")
     const { reason, trouble } = result.failure
     // The heartbeats find out about the rest.
-    if (trouble === "rebalance" || trouble === "evicted") return
+    if (trouble === "rebalance" || trouble === "evicted" || trouble === "fenced") return
     if (trouble !== "away") return yield* this.refused(reason)
     yield* this.outage.failed("commit", reason)
     yield* Effect.sleep(backoffMillis)
     this.onSettled()
   })
 
-  private tellFull(partition: Partition): Effect.Effect<void> {
-    return Effect.flatMap(Clock.currentTimeMillis, (now) => {
-      if (now < partition.toldAt + toldMillis) return Effect.void
-      partition.toldAt = now
-      const { name, oldest } = partition
-      const key = oldest?.note === undefined ? "" : `, of key ${oldest.note},`
-      return Effect.logWarning(
-        `${this.options.name}: ${name} is paused: ${oldest?.offset}${key} is not settled, and what is settled behind it would no longer fit into a commit`
-      )
-    })
-  }
-
   private refused(reason: string): Effect.Effect<never, SourceError> {
     return Effect.fail(new SourceError({ source: this.options.source, reason, away: false }))
   }
-}
-
-const shownMax = 8
-
-const shown = (partitions: ReadonlyArray<Partition>): string => {
-  if (partitions.length === 0) return "nothing: there are more members than partitions"
-  const names = partitions.slice(0, shownMax).map(({ name }) => name)
-  return names.join(", ") + (partitions.length > shownMax ? ` and ${partitions.length - shownMax} more` : "")
 }

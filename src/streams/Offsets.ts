@@ -47,7 +47,12 @@ export class Offsets<Note = void> {
     this.open.delete(offset)
   }
 
-  /** Seen and not settled. */
+  /** Whether it is seen and not settled. */
+  isOpen(offset: number): boolean {
+    return this.open.has(offset)
+  }
+
+  /** How many are seen and not settled. */
   get unsettled(): number {
     return this.open.size
   }
@@ -63,15 +68,19 @@ export class Offsets<Note = void> {
     return undefined
   }
 
-  snapshot(): Snapshot {
+  /** As it is, or as it will be when some more are settled. */
+  snapshot(settling: ReadonlySet<number> = none): Snapshot {
     const settled: Array<Run> = []
-    let at = this.watermark
+    let watermark: number | undefined
+    let at = this.next
     for (const offset of this.open.keys()) {
-      if (offset > at) settled.push([at, offset])
+      if (settling.has(offset)) continue
+      if (watermark === undefined) watermark = offset
+      else if (offset > at) settled.push([at, offset])
       at = offset + 1
     }
-    if (this.open.size > 0 && this.next > at) settled.push([at, this.next])
-    return { watermark: this.watermark, settled: [...settled, ...this.known] }
+    if (watermark !== undefined && this.next > at) settled.push([at, this.next])
+    return { watermark: watermark ?? this.next, settled: [...settled, ...this.known] }
   }
 
   /** What is known right behind the end is part of it. */
@@ -82,6 +91,8 @@ export class Offsets<Note = void> {
     }
   }
 }
+
+const none: ReadonlySet<number> = new Set()
 
 /** Units: characters. What a metadata field holds. */
 export interface EncodeOptions {

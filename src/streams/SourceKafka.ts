@@ -2,14 +2,16 @@
 import { DateTime, Deferred, Duration, Effect, Option, Schema, Stream } from "effect"
 import * as Component from "../services/Component.ts"
 import * as Fields from "../services/Fields.ts"
-import { KafkaClient, type MemberOptions } from "../services/Kafka.ts"
+import { KafkaClient, KafkaError, type MemberOptions, type TransactionsOptions } from "../services/Kafka.ts"
 import * as KafkaConnection from "../services/KafkaConnection.ts"
-import { Downstream, type Source } from "../services/Source.ts"
+import { Downstream, type Source, type Transact } from "../services/Source.ts"
 import * as KafkaOptions from "./KafkaOptions.ts"
 import { KafkaSession, type Options as SessionOptions } from "./KafkaSession.ts"
 
-interface All extends MemberOptions, Omit<SessionOptions, "member" | "downstream" | "name" | "source"> {
+interface All extends MemberOptions, Omit<SessionOptions, "member" | "downstream" | "name" | "source" | "exactlyOnce"> {
   readonly pipeline: string
+  /** Positions are committed together with what is published: how the transactions are made. */
+  readonly exactlyOnce?: Pick<TransactionsOptions, "compression" | "timeoutMillis"> | undefined
 }
 
 const mebibyte = 1024 * 1024
@@ -28,6 +30,9 @@ const defaults = {
   readyMax: 4 * mebibyte
 } as const
 
+/** Units: milliseconds until the broker gives up a transaction that nobody ends. */
+const transactionMillis = 30_000
+
 /** What has no default; the rest may be left out. */
 export type Options = Pick<All, "pipeline" | "connection" | "topics" | "group"> & Partial<All>
 
@@ -42,7 +47,7 @@ export const make = Effect.fnUntraced(function* (given: Options) {
     redelivers: true,
     answers: false,
     partitions: () =>
-      (session?.assigned ?? []).map((one) => ({
+      (session?.assigned.all ?? []).map((one) => ({
         name: one.name,
         watermark: one.watermark,
         lag: Math.max(0, one.end - one.watermark),
@@ -50,10 +55,19 @@ export const make = Effect.fnUntraced(function* (given: Options) {
         beyond: Math.max(0, one.next - one.watermark - one.unsettled),
         paused: one.full || session?.fetcher.waiting === true
       })),
+    transact: options.exactlyOnce && ((answers) => Effect.suspend(() => transact(session, answers))),
     open: Effect.gen(function* () {
       const member = yield* client.member(options)
       const downstream = yield* Downstream
-      const opened = new KafkaSession({ ...options, member, downstream, name: options.pipeline, source: name })
+      const { exactlyOnce, pipeline, ...rest } = options
+      const opened = new KafkaSession({
+        ...rest,
+        member,
+        downstream,
+        name: pipeline,
+        source: name,
+        exactlyOnce: exactlyOnce && { ...rest, ...exactlyOnce, client }
+      })
       session = opened
       const failed = yield* opened.start
       return Stream.fromIterableEffectRepeat(opened.fetcher.take).pipe(Stream.interruptWhen(Deferred.await(failed)))
@@ -61,6 +75,34 @@ export const make = Effect.fnUntraced(function* (given: Options) {
   }
   return source
 })
+
+/** One transaction for each partition that is answered. */
+const transact = (
+  session: KafkaSession | undefined,
+  answers: Parameters<Transact>[0]
+): Effect.Effect<void, KafkaError> => {
+  const groups = new Map<string, Array<(typeof answers)[number]>>()
+  for (const answer of answers) {
+    const name = answer.envelope.partition ?? ""
+    const group = groups.get(name)
+    if (group === undefined) groups.set(name, [answer])
+    else group.push(answer)
+  }
+  return Effect.forEach(
+    groups,
+    ([name, group]) => {
+      const partition = session?.assigned.get(name)
+      if (partition === undefined || partition.lost || session?.transactions === undefined) {
+        return Effect.fail(new KafkaError({ trouble: "fenced", reason: `${name} is read by another member now` }))
+      }
+      return session.transactions.commit(
+        partition,
+        group.map(({ envelope, message }) => ({ offset: envelope.position!, message }))
+      )
+    },
+    { concurrency: groups.size, discard: true }
+  )
+}
 
 const fromExpected = "earliest, latest, none or a time such as 2026-01-31T12:00:00Z"
 const From = Schema.Union([Schema.Literals(["earliest", "latest", "none"]), Fields.Text]).annotate({
@@ -105,7 +147,7 @@ export const component = Component.source({
     commit: Commit,
     ...KafkaConnection.fields
   }),
-  make: (options, { folder, pipeline }) =>
+  make: (options, { exactlyOnce, folder, pipeline }) =>
     Effect.gen(function* () {
       const { commit, fetch, group = pipeline, isolation, session } = options
       const from = fromOf(options.from)
@@ -138,7 +180,8 @@ export const component = Component.source({
         metadataMillis: connection.metadataMillis,
         commit: { millis: Duration.toMillis(commit.after), count: commit.count },
         fetch: { ...fetch, waitMillis: Duration.toMillis(fetch.wait) },
-        readyMax: fetch.bytesMax / 2
+        readyMax: fetch.bytesMax / 2,
+        exactlyOnce: exactlyOnce && { ...exactlyOnce, timeoutMillis: transactionMillis }
       })
     })
 })

@@ -1,0 +1,121 @@
+/** Kafka goes away and comes back under a running pipeline: it goes on by itself, loses nothing, and says so in two lines. */
+import { setTimeout as sleep } from "node:timers/promises"
+import { afterAll, assert, beforeAll, describe, it } from "vitest"
+import * as Kafka from "./Kafka.ts"
+
+describe.skipIf(Kafka.reason !== undefined)("when the broker is away", () => {
+  let kit: Kafka.Kit
+  beforeAll(async () => {
+    kit = await Kafka.open({ brokers: 1 })
+  })
+  afterAll(() => kit?.close())
+
+  const config = (topic: string, group: string, url: string, out?: string) => ({
+    pipelines: {
+      work: {
+        source: {
+          ...{ type: "kafka", brokers: kit.brokers, topic, group },
+          ...{ session: { timeout: "6 seconds" }, requestTimeout: "4 seconds" }
+        },
+        dispatch: [{ type: "http", url }],
+        publish: out === undefined ? [] : [{ type: "kafka", topic: out, requestTimeout: "4 seconds" }]
+      }
+    }
+  })
+
+  /** At most one line when an outage is told and one when it is over, for the source and for the publisher. */
+  const assertQuiet = (lines: ReadonlyArray<Kafka.Line>, outages: number) => {
+    const text = lines.map(({ level, message }) => `${level} ${message}`).join("\n")
+    const told = lines.filter(({ message }) => /: outage: /.test(message))
+    const over = lines.filter(({ message }) => /: outage over /.test(message))
+    assert.deepStrictEqual(Kafka.warnings(lines), told, text)
+    assert.isAbove(told.length, 0, text)
+    assert.strictEqual(over.length, told.length, text)
+    const targetOf = ({ message }: Kafka.Line) => (/kafka:|Kafka topic/.test(message) ? "publisher" : "source")
+    for (const target of ["publisher", "source"]) {
+      assert.isAtMost(told.filter((line) => targetOf(line) === target).length, outages, text)
+    }
+  }
+
+  it("goes on after 12 seconds without an answer, and after a kill -9, and loses nothing", async () => {
+    const [topic, out, group] = [await kit.topic("in"), await kit.topic("out"), Kafka.fresh("group")]
+    const endpoint = await Kafka.endpoint(async ({ body }) => {
+      await sleep(5 + Math.random() * 20)
+      return { body }
+    })
+    const running = Kafka.sluice(config(topic, group, endpoint.url, out)).start()
+    await running.says(/in group/)
+    const flow = Kafka.flow(kit, topic, { keys: 40, rate: 200 })
+    const moreAnswers = async (seconds: number) => {
+      const before = endpoint.calls.length
+      await Kafka.until("the pipeline goes on", () => endpoint.calls.length > before + 200, seconds)
+    }
+    await moreAnswers(10)
+    const [node] = kit.cluster.nodes
+    node!.pause()
+    await sleep(12_000)
+    node!.resume()
+    await moreAnswers(15)
+    await node!.kill()
+    await sleep(2000)
+    await node!.start()
+    await moreAnswers(15)
+    await flow.stop()
+    await Kafka.drained(kit, group, topic)
+    const ended = await running.stop()
+    console.log(ended.stderr)
+    assert.strictEqual(ended.code, 0, ended.stderr)
+
+    // What the test itself sent twice is two records.
+    const records = (await kit.read(topic)).map(({ value }) => Kafka.numberedOf(value))
+    const distinct = Kafka.firsts(records).length
+    assert.strictEqual(distinct, flow.count())
+    assert.strictEqual(Kafka.firsts(Kafka.asked(endpoint.calls)).length, distinct, "lost on the way to the endpoint")
+    assert.deepStrictEqual(Kafka.overtaken(endpoint.calls), [])
+    const published = (await kit.read(out)).map(({ value }) => Kafka.numberedOf(value))
+    assert.strictEqual(Kafka.firsts(published).length, distinct, "lost on the way to the topic")
+    assert.deepStrictEqual(Kafka.disordered(published), [])
+    console.log(endpoint.calls.length - records.length, published.length - records.length)
+    assertQuiet(running.lines(), 2)
+  })
+
+  it("keeps trying from the start, says so once, and works when the broker comes up", async () => {
+    const [topic, group] = [await kit.topic("in"), Kafka.fresh("group")]
+    await kit.send(topic, Kafka.numbered(100, 10))
+    const endpoint = await Kafka.endpoint(() => ({}))
+    const [node] = kit.cluster.nodes
+    await node!.stop()
+    const running = Kafka.sluice(config(topic, group, endpoint.url)).start()
+    await running.says(/outage: /)
+    await sleep(3000)
+    assert.strictEqual(Kafka.warnings(running.lines()).length, 1, running.stderr())
+    await node!.start()
+    await Kafka.until("all is answered", () => endpoint.calls.length === 100, 15)
+    await Kafka.drained(kit, group, topic)
+    const ended = await running.stop()
+    console.log(ended.stderr)
+    assert.strictEqual(ended.code, 0, ended.stderr)
+    assertQuiet(running.lines(), 1)
+    assert.strictEqual(endpoint.calls.length, 100)
+  })
+
+  it("waits for a topic that does not exist yet, says so once, and works when it is there", async () => {
+    const [topic, group] = [Kafka.fresh("later"), Kafka.fresh("group")]
+    const endpoint = await Kafka.endpoint(() => ({}))
+    const running = Kafka.sluice(config(topic, group, endpoint.url)).start()
+    await running.says(/outage: /)
+    await sleep(3000)
+    const [line, ...others] = Kafka.warnings(running.lines())
+    assert.strictEqual(line!.message, `work: outage: there is no topic ${topic} (yet)`)
+    assert.deepStrictEqual(others, [])
+    assert.notInclude(await kit.admin.listTopics(), topic)
+    await kit.admin.createTopics({ topics: [{ topic, numPartitions: 2 }], waitForLeaders: true })
+    await kit.send(topic, Kafka.numbered(100, 10))
+    await Kafka.until("all is answered", () => endpoint.calls.length === 100, 10)
+    await Kafka.drained(kit, group, topic)
+    const ended = await running.stop()
+    console.log(ended.stderr)
+    assert.strictEqual(ended.code, 0, ended.stderr)
+    assertQuiet(running.lines(), 1)
+  })
+})
