@@ -161,8 +161,7 @@ const makeProducer = ({ faults, logs }: Broker, line: Faults.Line, acks: "all" |
         const places = yield* logs.append(messages, yield* Clock.currentTimeMillis)
         return acks === 0 ? places.map((place) => ({ ...place, offset: -1 })) : places
       })
-    ),
-  probe: faults.call("probe", line, Effect.void)
+    )
 })
 
 const makeTransactions = (

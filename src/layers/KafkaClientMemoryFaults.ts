@@ -16,7 +16,6 @@ export type Call =
   | "leave"
   | "reconnect"
   | "send"
-  | "probe"
   | "fence"
   | "transact"
   | "readAll"

@@ -1,15 +1,16 @@
 /** Writes records by kafkajs, alone or in transactions with a group's offsets. */
 import { Buffer } from "node:buffer"
-import { Effect, type Scope } from "effect"
+import { Effect, Exit, type Scope, Semaphore } from "effect"
 import kafkajs, { type Message as VendorMessage, type Producer as VendorProducer } from "kafkajs"
-import type {
-  Committed,
-  KafkaMessage,
-  Place,
-  Producer,
-  ProducerOptions,
-  Transactions,
-  TransactionsOptions
+import {
+  type Committed,
+  KafkaError,
+  type KafkaMessage,
+  type Place,
+  type Producer,
+  type ProducerOptions,
+  type Transactions,
+  type TransactionsOptions
 } from "../services/Kafka.ts"
 import type { Connection } from "../services/KafkaConnection.ts"
 import * as Cluster from "./KafkaJsCluster.ts"
@@ -32,27 +33,51 @@ interface Session {
   readonly close: () => void
 }
 
+/** Units: sends at the same time. */
+const sendsMax = 2
+
+/**
+ * Each send has a producer to itself. An idempotent one of the vendor must not be shared: when a send gets no answer it
+ * takes back its sequence numbers and lets the next one go out with them, which the broker then takes for a copy of the
+ * first, confirms, and does not store.
+ */
 export const make = (options: ProducerOptions): Effect.Effect<Producer, never, Scope.Scope> =>
-  Effect.map(
-    session(options.connection, (kafka) =>
-      kafka.producer({ createPartitioner, allowAutoTopicCreation: true, idempotent: options.idempotent, retry })
-    ),
-    ({ producer, reset }): Producer => ({
-      send: (messages) =>
-        Cluster.tried(async () => {
-          const { producer: vendor } = await producer()
-          const sent = messages.map(sentOf)
-          const confirmed: Confirmed = await vendor.sendBatch({
-            acks: options.acks === "all" ? -1 : options.acks,
-            timeout: options.timeoutMillis,
-            compression: compressions[options.compression],
-            topicMessages: batchOf(messages, sent)
-          })
-          return placesOf(messages, sent, confirmed)
-          // A producer that failed may have lost count of what it wrote: the next call makes a new one.
-        }).pipe(Effect.tapError(({ trouble }) => (trouble === "tooLarge" ? Effect.void : reset))),
-      probe: Effect.asVoid(Cluster.tried(producer))
+  Effect.gen(function* () {
+    const free: Array<Reusable> = []
+    for (let i = 0; i < sendsMax; i++) {
+      const { idempotent } = options
+      free.push(
+        yield* session(options.connection, (kafka) =>
+          kafka.producer({ createPartitioner, allowAutoTopicCreation: true, idempotent, retry })
+        )
+      )
+    }
+    const turns = Semaphore.makeUnsafe(sendsMax)
+    const use = <A, E>(f: (session: Reusable) => Effect.Effect<A, E>): Effect.Effect<A, E> =>
+      Effect.acquireUseRelease(
+        Effect.sync(() => free.pop()!),
+        f,
+        (session) => Effect.sync(() => free.push(session))
+      ).pipe(Semaphore.withPermits(turns, 1))
+    return {
+      send: (messages) => use((session) => send(options, session, messages))
+    }
+  })
+
+const send = (options: ProducerOptions, { producer, reset }: Reusable, messages: ReadonlyArray<KafkaMessage>) =>
+  Cluster.tried(async () => {
+    const { producer: vendor } = await producer()
+    const sent = messages.map(sentOf)
+    const confirmed: Confirmed = await vendor.sendBatch({
+      acks: options.acks === "all" ? -1 : options.acks,
+      timeout: options.timeoutMillis,
+      compression: compressions[options.compression],
+      topicMessages: batchOf(messages, sent)
     })
+    return placesOf(messages, sent, confirmed)
+  }).pipe(
+    // What it wrote, a producer that failed does not know: the next send makes a new one. So does one nobody waits for.
+    Effect.onExit((exit) => (Exit.isSuccess(exit) ? Effect.void : reset))
   )
 
 export const makeTransactions = (options: TransactionsOptions): Effect.Effect<Transactions, never, Scope.Scope> =>
@@ -94,19 +119,34 @@ export const makeTransactions = (options: TransactionsOptions): Effect.Effect<Tr
             await concurrentAgain(() =>
               transaction.sendOffsets({ consumerGroupId: options.group, topics: topicsOf(offsets) })
             )
-            await transaction.commit()
+            await ended(() => transaction.commit())
           } catch (thrown) {
             if (transaction.isActive()) await transaction.abort().catch(() => {})
             throw thrown
           }
-        }).pipe(Effect.tapError(() => reset))
+        }).pipe(Effect.onExit((exit) => (Exit.isSuccess(exit) ? Effect.void : reset)))
     })
   )
+
+/** Whether it was carried out, an end that failed does not tell, unless somebody else had the id by then. */
+const ended = async (end: () => Promise<void>): Promise<void> => {
+  try {
+    await end()
+  } catch (thrown) {
+    const { reason, trouble } = Cluster.kafkaError(thrown)
+    throw new KafkaError({ trouble: trouble === "fenced" ? trouble : "away", reason, cause: thrown })
+  }
+}
+
+interface Reusable {
+  readonly producer: () => Promise<Session>
+  readonly reset: Effect.Effect<void>
+}
 
 /** Connected at its first use, and again after `reset`. */
 const session = (connection: Connection, of: (kafka: kafkajs.Kafka) => VendorProducer) =>
   Effect.acquireRelease(
-    Effect.sync(() => {
+    Effect.sync((): Reusable => {
       let opened: Promise<Session> | undefined
       const connect = async (): Promise<Session> => {
         const { close, kafka } = Cluster.client(connection)

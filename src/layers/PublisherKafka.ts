@@ -21,9 +21,9 @@ export interface Options extends ProducerOptions {
 }
 
 /** Units: records in one call. */
-const batchMax = 500
+const batchMax = 1000
 /** Units: calls under way; while one is confirmed the next is filled. */
-const inFlightMax = 4
+const inFlightMax = 2
 
 export const make: (options: Options) => Effect.Effect<Publisher, never, KafkaClient | Scope.Scope> = Effect.fnUntraced(
   function* ({ carried, topic, ...options }: Options) {
@@ -35,8 +35,7 @@ export const make: (options: Options) => Effect.Effect<Publisher, never, KafkaCl
       name: `kafka:${topic}`,
       batchMax,
       inFlightMax,
-      publish: (batch) => Effect.mapError(producer.send(batch.map((one) => messageOf(topic, one, carries))), failure),
-      probe: Effect.mapError(producer.probe, failure)
+      publish: (batch) => Effect.mapError(producer.send(batch.map((one) => messageOf(topic, one, carries))), failure)
     }
   }
 )

@@ -152,8 +152,6 @@ export interface Producer {
   readonly send: (
     messages: ReadonlyArray<KafkaMessage>
   ) => Effect.Effect<ReadonlyArray<Place & { readonly offset: number }>, KafkaError>
-  /** Asks the cluster whether it is there. */
-  readonly probe: Effect.Effect<void, KafkaError>
 }
 
 export interface TransactionsOptions extends Omit<ProducerOptions, "acks" | "idempotent"> {

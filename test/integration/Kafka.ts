@@ -2,7 +2,15 @@
 import { createServer, type IncomingHttpHeaders } from "node:http"
 import type { AddressInfo } from "node:net"
 import { setTimeout as sleep } from "node:timers/promises"
-import { type IHeaders, Kafka, logLevel, type Message, Partitioners } from "kafkajs"
+import {
+  type IHeaders,
+  type ITopicConfig,
+  Kafka,
+  logLevel,
+  type Message,
+  Partitioners,
+  type PartitionMetadata
+} from "kafkajs"
 import { onTestFinished } from "vitest"
 // Keeps kafkajs from setting negative timers, of which Node warns.
 import "../../src/layers/KafkaJsCluster.ts"
@@ -39,15 +47,19 @@ export const fresh = (name: string): string => `${name}-${++names}`
 export const open = async (options: KafkaBroker.Options) => {
   KafkaJsCodecs.register()
   const cluster = await KafkaBroker.startCluster(options)
-  const retry = { initialRetryTime: 100, maxRetryTime: 1000, retries: 60 }
+  const retry = { initialRetryTime: 100, maxRetryTime: 1000, retries: 5 }
   const limits = { connectionTimeout: 3000, requestTimeout: 5000, retry }
   const kafka = new Kafka({ brokers: cluster.brokers, logLevel: logLevel.NOTHING, ...limits })
   const admin = kafka.admin()
-  const producer = kafka.producer({ createPartitioner: Partitioners.DefaultPartitioner, idempotent: true })
+  const producer = kafka.producer({ createPartitioner: Partitioners.DefaultPartitioner })
   await Promise.all([admin.connect(), producer.connect()])
 
   const ends = async (topic: string): Promise<ReadonlyMap<number, number>> =>
-    new Map((await admin.fetchTopicOffsets(topic)).map(({ high, partition }) => [partition, Number(high)]))
+    new Map((await again(() => admin.fetchTopicOffsets(topic))).map(({ high, partition }) => [partition, Number(high)]))
+
+  const create = async (topic: ITopicConfig): Promise<void> => {
+    await again(() => admin.createTopics({ topics: [topic], waitForLeaders: true }))
+  }
 
   return {
     cluster,
@@ -57,9 +69,13 @@ export const open = async (options: KafkaBroker.Options) => {
     /** A new topic with a name of its own. */
     topic: async (name: string, partitions = 4): Promise<string> => {
       const topic = fresh(name)
-      await admin.createTopics({ topics: [{ topic, numPartitions: partitions }], waitForLeaders: true })
+      await create({ topic, numPartitions: partitions })
       return topic
     },
+    create,
+    /** The brokers that lead and hold each partition. */
+    partitions: async (topic: string): Promise<ReadonlyArray<PartitionMetadata>> =>
+      (await again(() => admin.fetchTopicMetadata({ topics: [topic] }))).topics[0]!.partitions,
     send: async (topic: string, messages: ReadonlyArray<Message>): Promise<void> => {
       await producer.send({ topic, acks: -1, messages: [...messages] })
     },
@@ -178,33 +194,52 @@ export const numbered = (count: number, keys: number): ReadonlyArray<Message & N
   return Array.from({ length: count }, (_, i) => number(`k${i % keys}`))
 }
 
-/** Writes records at a rate until it is stopped; a batch that fails is sent again, so it may be there twice. */
+/**
+ * Writes records at a rate until it is stopped; what fails is sent again, so it may be there twice.
+ *
+ * One partition at a time: kafkajs takes a batch for stored when one of its partitions has changed its leader under way.
+ */
 export const flow = (kit: Kit, topic: string, options: { readonly keys: number; readonly rate: number }) => {
   const number = numbering()
+  let stopping = false
   let stopped = false
   let count = 0
+  const send = async (partition: number, messages: ReadonlyArray<Message>) => {
+    const batch = messages.map((message) => ({ ...message, partition }))
+    while (batch.length > 0 && !stopped) {
+      try {
+        return await kit.send(topic, batch)
+      } catch {
+        await sleep(100)
+      }
+    }
+  }
   const flowing = (async () => {
+    const partitions = (await kit.partitions(topic)).length
     const began = performance.now()
-    while (!stopped) {
+    while (!stopping) {
       const due = Math.min(Math.floor(((performance.now() - began) / 1000) * options.rate) - count, 100)
-      if (due > 0) {
-        const batch = Array.from({ length: due }, () => number(`k${count++ % options.keys}`))
-        while (
-          !(await kit.send(topic, batch).then(
-            () => true,
-            () => false
-          ))
+      const batch = Array.from({ length: Math.max(0, due) }, () => {
+        const i = count++ % options.keys
+        return { ...number(`k${i}`), partition: i % partitions }
+      })
+      for (let one = 0; one < partitions; one++) {
+        await send(
+          one,
+          batch.filter(({ partition }) => partition === one)
         )
-          await sleep(100)
       }
       await sleep(20)
     }
   })()
   const stop = () => {
-    stopped = true
+    stopping = true
     return flowing
   }
-  onTestFinished(stop)
+  onTestFinished(() => {
+    stopped = true
+    return stop()
+  })
   return { stop, count: () => count }
 }
 

@@ -425,7 +425,6 @@ describe("KafkaClientMemory, logs", () => {
         const large = careless.send([message("6"), message("x".repeat(101))])
         assert.strictEqual(yield* troubleOf(large), "tooLarge")
         assert.strictEqual(yield* troubleOf(careless.send([message("7", { partition: 4 })])), "refused")
-        yield* careless.probe
       }),
     { recordBytesMax: 100 }
   )
@@ -539,7 +538,6 @@ describe("KafkaClientMemory, faults", () => {
         a.heartbeat,
         a.commit([]),
         a.leave,
-        producer.probe,
         producer.send([message("lost")]),
         kafka.client.readAll(connection, "t", () => {})
       ]
