@@ -1,10 +1,10 @@
 /** A connection to a Kafka cluster by kafkajs: its parts below the public interface, sockets we can close, errors we can read. */
 import { Buffer } from "node:buffer"
 import { createRequire } from "node:module"
-import { connect, isIP, type Socket } from "node:net"
+import { connect, isIP, Socket } from "node:net"
 import { type ConnectionOptions, connect as connectTls } from "node:tls"
 import { Effect, Redacted } from "effect"
-import kafkajs, { type ISocketFactory, type KafkaConfig, type Logger, type SASLOptions } from "kafkajs"
+import kafkajs, { type ISocketFactory, type KafkaConfig, type Logger } from "kafkajs"
 import { KafkaError, type KafkaRecord, type Place, type Trouble } from "../services/Kafka.ts"
 import type { Connection, Tls } from "../services/KafkaConnection.ts"
 import { words } from "../streams/Runner.ts"
@@ -160,7 +160,9 @@ const common = (
   retry: { retries: 0 },
   socketFactory,
   ...(tls === undefined ? undefined : { ssl: tlsOf(tls) }),
-  ...(sasl === undefined ? undefined : { sasl: saslOf(sasl) })
+  ...(sasl === undefined
+    ? undefined
+    : { sasl: KafkaJsTokens.mechanismOf(sasl, (thrown) => kafkaError(thrown).trouble === "away") })
 })
 
 const plain = <A>(secret: Redacted.Redacted<A> | undefined): A | undefined =>
@@ -179,11 +181,6 @@ const tlsOf = ({ ca, cert, key, passphrase, pfx, verify, verifyHost }: Tls): Con
   }
 }
 
-const saslOf = (sasl: NonNullable<Connection["sasl"]>): SASLOptions =>
-  sasl.mechanism === "oauthbearer"
-    ? { mechanism: "oauthbearer", oauthBearerProvider: KafkaJsTokens.provider(sasl) }
-    : { mechanism: sasl.mechanism as "plain", username: sasl.username, password: Redacted.value(sasl.password) }
-
 // ---------------------------------------------------------------------------------------------------- sockets
 
 interface Sockets {
@@ -198,9 +195,7 @@ const socketsOf = (): Sockets => {
     socketFactory: ({ host, onConnect, port, ssl }) => {
       // Without TLS it is null, whatever the vendor's types say.
       const tls = ssl as ConnectionOptions | null
-      const socket = tls
-        ? connectTls({ host, port, ...(isIP(host) === 0 ? { servername: host } : undefined), ...tls }, onConnect)
-        : connect({ host, port }, onConnect)
+      const socket = tls ? secured(tls, host, port, onConnect) : connect({ host, port }, onConnect)
       socket.setKeepAlive(true, 60_000)
       socket.setNoDelay(true)
       open.add(socket)
@@ -210,6 +205,16 @@ const socketsOf = (): Sockets => {
     close: () => {
       for (const socket of open) socket.destroy(new Error("connection closed"))
     }
+  }
+}
+
+const secured = (tls: ConnectionOptions, host: string, port: number, onConnect: () => void): Socket => {
+  try {
+    return connectTls({ host, port, ...(isIP(host) === 0 ? { servername: host } : undefined), ...tls }, onConnect)
+  } catch (thrown) {
+    // Certificates, keys and passphrases that do not fit; thrown from here the vendor would drop the code.
+    const reason = `the certificate or key cannot be used: ${words(thrown)}`
+    return new Socket().destroy(Object.assign(new Error(reason), { code: unusable }))
   }
 }
 
@@ -261,7 +266,6 @@ const troubles: Readonly<Record<string, Trouble>> = {
   TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "refused",
   SASL_AUTHENTICATION_FAILED: "refused",
   UNSUPPORTED_SASL_MECHANISM: "refused",
-  ILLEGAL_SASL_STATE: "refused",
   UNSUPPORTED_VERSION: "refused",
   UNSUPPORTED_COMPRESSION_TYPE: "refused",
   INVALID_TRANSACTION_TIMEOUT: "refused"
@@ -279,6 +283,12 @@ const refusedNames: ReadonlySet<string> = new Set([
 /** PRODUCER_FENCED, which kafkajs does not know. Source: https://kafka.apache.org/protocol#protocol_error_codes */
 const producerFenced = 90
 
+/** The code of an error with TLS options that make no connection. */
+const unusable = "SLUICE_TLS_UNUSABLE"
+
+/** OpenSSL's own words are the last of the name, code, library and function it puts around them. */
+const openSsl = /(?:\b[0-9A-F]+:)?error:[0-9A-F]+:[^:]*:[^:]*:([^:]+)(?::\S*)*(?::SSL alert number \d+)?\s*$/
+
 interface VendorError extends Error {
   readonly type?: string
   readonly code?: number | string
@@ -294,12 +304,15 @@ export const vendorError = (thrown: unknown): VendorError => {
 export const kafkaError = (thrown: unknown): KafkaError => {
   if (thrown instanceof KafkaError) return thrown
   const error = vendorError(thrown)
+  if (error instanceof KafkaError) return error
   const trouble: Trouble =
     error.code === producerFenced
       ? "fenced"
-      : (troubles[error.type ?? ""] ?? (refusedNames.has(error.name) ? "refused" : "away"))
+      : error.code === unusable
+        ? "refused"
+        : (troubles[error.type ?? ""] ?? (refusedNames.has(error.name) ? "refused" : "away"))
   const said = error.type === undefined || error.type === "UNKNOWN" ? "" : ` (${error.type})`
-  return new KafkaError({ trouble, reason: `${words(error)}${said}`, cause: error })
+  return new KafkaError({ trouble, reason: `${words(error).replace(openSsl, "$1")}${said}`, cause: error })
 }
 
 export const isUnknownTopic = (thrown: unknown): boolean => vendorError(thrown)?.type === "UNKNOWN_TOPIC_OR_PARTITION"

@@ -25,8 +25,8 @@ const compressions = {
   zstd: CompressionTypes.ZSTD
 } as const
 
-/** Within one call only what the cluster needs to move a leader; anything longer is an outage, and told as one. */
-const retry = { initialRetryTime: 100, retries: 5, maxRetryTime: 1_000 }
+/** Tries again are ours: they are counted and told. The vendor insists on one where it is idempotent. */
+const retry = { initialRetryTime: 100, retries: 1, maxRetryTime: 1_000 }
 
 interface Session {
   readonly producer: VendorProducer
@@ -68,13 +68,9 @@ const send = (options: ProducerOptions, { producer, reset }: Reusable, messages:
   Cluster.tried(async () => {
     const { producer: vendor } = await producer()
     const sent = messages.map(sentOf)
-    const confirmed: Confirmed = await vendor.sendBatch({
-      acks: options.acks === "all" ? -1 : options.acks,
-      timeout: options.timeoutMillis,
-      compression: compressions[options.compression],
-      topicMessages: batchOf(messages, sent)
-    })
-    return placesOf(messages, sent, confirmed)
+    const acks = options.acks === "all" ? -1 : options.acks
+    const confirmed: Confirmed = await vendor.sendBatch({ ...batchOf(options, messages, sent), acks })
+    return acks === 0 ? sent.map(unconfirmed(messages)) : placesOf(messages, sent, confirmed)
   }).pipe(
     // What it wrote, a producer that failed does not know: the next send makes a new one. So does one nobody waits for.
     Effect.onExit((exit) => (Exit.isSuccess(exit) ? Effect.void : reset))
@@ -109,12 +105,8 @@ export const makeTransactions = (options: TransactionsOptions): Effect.Effect<Tr
           const transaction = await vendor.transaction()
           try {
             if (messages.length > 0) {
-              await transaction.sendBatch({
-                acks: -1,
-                timeout: options.timeoutMillis,
-                compression: compressions[options.compression],
-                topicMessages: batchOf(messages, messages.map(sentOf))
-              })
+              const sent = messages.map(sentOf)
+              placesOf(messages, sent, await transaction.sendBatch({ ...batchOf(options, messages, sent), acks: -1 }))
             }
             await concurrentAgain(() =>
               transaction.sendOffsets({ consumerGroupId: options.group, topics: topicsOf(offsets) })
@@ -215,15 +207,25 @@ const sentOf = ({ headers, key, partition, timestamp, value }: KafkaMessage): Se
 const buffer = (bytes: Uint8Array): Buffer =>
   Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
-const batchOf = (messages: ReadonlyArray<KafkaMessage>, sent: ReadonlyArray<Sent>) => {
+const batchOf = (
+  { compression, timeoutMillis }: Pick<ProducerOptions, "compression" | "timeoutMillis">,
+  messages: ReadonlyArray<KafkaMessage>,
+  sent: ReadonlyArray<Sent>
+) => {
   const topics = new Map<string, Array<Sent>>()
   for (const [i, { topic }] of messages.entries()) {
     const known = topics.get(topic)
     if (known === undefined) topics.set(topic, [sent[i]!])
     else known.push(sent[i]!)
   }
-  return [...topics].map(([topic, messages]) => ({ topic, messages }))
+  const topicMessages = [...topics].map(([topic, messages]) => ({ topic, messages }))
+  return { topicMessages, timeout: timeoutMillis, compression: compressions[compression] }
 }
+
+/** Without acks nobody says where a record lies. */
+const unconfirmed =
+  (messages: ReadonlyArray<KafkaMessage>) =>
+  ({ partition }: Sent, i: number) => ({ topic: messages[i]!.topic, partition: partition!, offset: -1 })
 
 type Confirmed = ReadonlyArray<{ topicName: string; partition: number; baseOffset?: string; offset?: string }>
 
@@ -239,7 +241,11 @@ const placesOf = (
   return messages.map(({ topic }, i) => {
     const partition = sent[i]!.partition!
     const name = `${topic}/${partition}`
-    const offset = next.get(name) ?? -1
+    const offset = next.get(name)
+    if (offset === undefined) {
+      // The vendor asks a broker once: what has moved to one that has answered, it leaves out, and calls it done.
+      throw new KafkaError({ trouble: "away", reason: `${name} has changed its leader and was not confirmed` })
+    }
     if (offset >= 0) next.set(name, offset + 1)
     return { topic, partition, offset }
   })

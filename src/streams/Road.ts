@@ -39,6 +39,7 @@ export class Road implements LegEnds, Found {
   private readonly next = MutableList.make<Work>()
   private sequence = 0
   private closed: string | undefined
+  private recalled = false
   private readonly options: Options
 
   constructor(options: Options) {
@@ -73,7 +74,9 @@ export class Road implements LegEnds, Found {
       onLeg: (millis) => this.stats.leg.observe(millis)
     })
     runner.loop(() => {
-      if (this.quieters.length > 0 && this.isQuiet) for (const quiet of this.quieters.splice(0)) quiet()
+      if (this.quieters.length === 0) return false
+      const isQuiet = this.slots.active === 0 && this.publishing.open === 0 && this.endings.burying === 0
+      if (isQuiet) for (const quiet of this.quieters.splice(0)) quiet()
       return false
     })
   }
@@ -179,7 +182,7 @@ export class Road implements LegEnds, Found {
   // ------------------------------------------------------------------------------------------------ detection
 
   private begin(work: Work): void {
-    if (work.delivery.gone === true) return this.giveBack(work, lost)
+    if (this.recalled && work.delivery.gone === true) return this.giveBack(work, lost)
     if (this.closed !== undefined) return this.giveBackOrBury(work, this.closed)
     const { resume } = work.delivery
     if (resume?.event === undefined) return this.finding.find(work)
@@ -313,10 +316,6 @@ export class Road implements LegEnds, Found {
 
   // ------------------------------------------------------------------------------------------------ for the source
 
-  private get isQuiet(): boolean {
-    return this.slots.active === 0 && this.publishing.open === 0 && this.endings.burying === 0
-  }
-
   /** What a source may ask, when its input is shared out anew. */
   readonly downstream: Downstream["Service"] = {
     quiet: Effect.callback<void>((resume) => {
@@ -326,6 +325,7 @@ export class Road implements LegEnds, Found {
     go: Effect.sync(() => this.options.runner.turn(() => this.slots.go())),
     recall: Effect.sync(() =>
       this.options.runner.turn(() => {
+        this.recalled = true
         for (const { target } of this.routes.all) target.recall()
         this.publishing.recall()
       })

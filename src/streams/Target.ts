@@ -108,6 +108,8 @@ export class Target {
   private closed: string | undefined
   /** Set at the deadline: nothing begins any more. */
   private stopped = false
+  /** Some may be gone: only then it is worth a look. */
+  private recalled = false
   private readonly options: Options
 
   constructor(options: Options) {
@@ -119,7 +121,7 @@ export class Target {
   }
 
   submit(attempt: Attempt<any>): void {
-    if (attempt.gone) attempt.giveBack(lost)
+    if (this.recalled && attempt.gone) attempt.giveBack(lost)
     else if (this.stopped) attempt.giveBack(this.closed ?? "interrupted")
     else if (this.outage !== undefined) this.wait(attempt)
     else if (attempt.first) this.options.slots.submitFirst(attempt)
@@ -157,6 +159,7 @@ export class Target {
 
   /** Gives back what is gone: at once what waits, and what works when its fiber has ended. */
   recall(): void {
+    this.recalled = true
     for (const attempt of this.waiting.splice(0)) this.wait(attempt)
     for (const [attempt, timer] of [...this.delayed]) {
       if (!attempt.gone) continue
@@ -176,7 +179,7 @@ export class Target {
   /** Called by the attempt when it has its slot. */
   execute(attempt: Attempt<any>): void {
     const { onLeg, runner, slots } = this.options
-    if (attempt.gone || (this.outage !== undefined && !attempt.probing)) {
+    if ((this.recalled && attempt.gone) || (this.outage !== undefined && !attempt.probing)) {
       slots.release()
       return this.wait(attempt)
     }

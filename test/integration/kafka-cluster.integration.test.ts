@@ -90,7 +90,6 @@ describe.skipIf(Kafka.reason !== undefined)("a cluster of three", () => {
     await Kafka.drained(kit, group, topic)
     assert.notInclude([...(await leaders(topic)).values()], id)
     const ended = await running.stop()
-    console.log(id, coordinator, ended.stderr)
     assert.strictEqual(ended.code, 0, ended.stderr)
 
     const records = (await kit.read(topic)).map(({ value }) => Kafka.numberedOf(value))

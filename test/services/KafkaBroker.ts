@@ -22,6 +22,10 @@ export interface Options {
   readonly ports?: ReadonlyArray<number>
   /** Broker settings over those made here. Source: https://kafka.apache.org/documentation/#brokerconfigs */
   readonly properties?: Readonly<Record<string, string>>
+  /** Further ways in, each on a free port: their names and security protocols, such as `{ TLS: "SSL" }`. */
+  readonly listeners?: Readonly<Record<string, "SSL" | "SASL_PLAINTEXT" | "SASL_SSL">>
+  /** Users and their passwords for SCRAM. */
+  readonly scram?: Readonly<Record<string, string>>
 }
 
 export interface Cluster {
@@ -36,6 +40,8 @@ export interface Cluster {
 export interface Node {
   readonly id: number
   readonly port: number
+  /** Of the further listeners, by their names. */
+  readonly ports: Readonly<Record<string, number>>
   /** Of the process that runs, or ran last. */
   readonly pid: number
   /** SIGTERM, and the wait until it is gone; SIGKILL when that takes longer than 20 seconds. */
@@ -67,7 +73,12 @@ export const available = (): Promise<string | undefined> =>
 export const startCluster = async (options: Options): Promise<Cluster> => {
   const libs = await jars()
   const ids = Array.from({ length: options.brokers }, (_, i) => i + 1)
-  const ports = await freePorts([...ids.map((_, i) => options.ports?.[i] ?? 0), ...ids.map(() => 0)])
+  const further = Object.keys(options.listeners ?? {})
+  const ports = await freePorts([
+    ...ids.map((_, i) => options.ports?.[i] ?? 0),
+    ...ids.flatMap(() => [0, ...further.map(() => 0)])
+  ])
+  const more = ids.map(() => Object.fromEntries(further.map((name) => [name, ports.pop()!])))
   const controllers = ports.splice(ids.length)
   const voters = ids.map((id, i) => `${id}@${host}:${controllers[i]}`).join(",")
   const clusterId = randomBytes(16).toString("base64url")
@@ -75,8 +86,9 @@ export const startCluster = async (options: Options): Promise<Cluster> => {
   const guard = guarded(temporary)
   const nodes = ids.map((id, i) => {
     const folder = resolve(temporary ?? options.folder!, `node-${id}`)
-    const settings = properties(options, { id, port: ports[i]!, controller: controllers[i]!, voters, folder })
-    return node({ id, port: ports[i]!, folder, libs, settings, clusterId, guard })
+    const place = { id, port: ports[i]!, ports: more[i]!, folder }
+    const settings = properties(options, { ...place, controller: controllers[i]!, voters })
+    return node({ ...place, libs, settings, clusterId, guard, scram: options.scram ?? {} })
   })
   const stop = async () => {
     // Data that is kept is closed well; nobody needs the rest.
@@ -148,11 +160,20 @@ ${["log4j-slf4j-impl", "log4j-core", "log4j-1.2-api"].map((name) => dependency("
 </project>
 `
 
+interface Place {
+  readonly id: number
+  readonly port: number
+  readonly ports: Readonly<Record<string, number>>
+  readonly folder: string
+}
+
 const properties = (
-  { brokers, partitions = 4, properties }: Options,
-  node: { id: number; port: number; controller: number; voters: string; folder: string }
+  { brokers, listeners: further = {}, partitions = 4, properties }: Options,
+  node: Place & { controller: number; voters: string }
 ): string => {
-  const listeners = `PLAINTEXT://${host}:${node.port},CONTROLLER://${host}:${node.controller}`
+  const ports = { PLAINTEXT: node.port, CONTROLLER: node.controller, ...node.ports }
+  const protocols = { CONTROLLER: "PLAINTEXT", PLAINTEXT: "PLAINTEXT", ...further }
+  const listeners = Object.entries(ports).map(([name, port]) => `${name}://${host}:${port}`)
   const inSyncMin = Math.min(brokers, 2)
   const all = {
     "process.roles": "broker,controller",
@@ -160,7 +181,7 @@ const properties = (
     "controller.quorum.voters": node.voters,
     listeners,
     "advertised.listeners": listeners,
-    "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+    "listener.security.protocol.map": Object.entries(protocols).map((pair) => pair.join(":")),
     "inter.broker.listener.name": "PLAINTEXT",
     "controller.listener.names": "CONTROLLER",
     "log.dirs": join(node.folder, "data"),
@@ -221,16 +242,16 @@ const guarded = (folder = "") => {
   }
 }
 
-const node = (options: {
-  readonly id: number
-  readonly port: number
-  readonly folder: string
-  readonly libs: string
-  readonly settings: string
-  readonly clusterId: string
-  readonly guard: ReturnType<typeof guarded>
-}) => {
-  const { id, port, folder, guard } = options
+const node = (
+  options: Place & {
+    readonly libs: string
+    readonly settings: string
+    readonly clusterId: string
+    readonly scram: Readonly<Record<string, string>>
+    readonly guard: ReturnType<typeof guarded>
+  }
+) => {
+  const { id, port, ports, folder, guard } = options
   const config = join(folder, "server.properties")
   const log = join(folder, "broker.log")
   const java = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-cp", `${options.libs}/*`]
@@ -241,7 +262,11 @@ const node = (options: {
     await mkdir(folder, { recursive: true })
     await writeFile(config, options.settings)
     if (existsSync(join(folder, "data/meta.properties"))) return
-    await run("java", [...java, "kafka.tools.StorageTool", "format", `--cluster-id=${options.clusterId}`, "-c", config])
+    const users = Object.entries(options.scram).flatMap(([name, password]) =>
+      ["SCRAM-SHA-256", "SCRAM-SHA-512"].map((kind) => `--add-scram=${kind}=[name=${name},password=${password}]`)
+    )
+    const format = ["format", `--cluster-id=${options.clusterId}`, "-c", config, ...users]
+    await run("java", [...java, "kafka.tools.StorageTool", ...format])
   }
   const launch = () => {
     const output = openSync(log, "a")
@@ -274,6 +299,7 @@ const node = (options: {
   return {
     id,
     port,
+    ports,
     get pid() {
       return child!.pid!
     },
