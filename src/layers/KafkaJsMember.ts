@@ -24,9 +24,16 @@ export interface Reader extends Pick<Member, "offsets" | "leaders" | "fetch"> {
   readonly places: Effect.Effect<ReadonlyArray<Place>, KafkaError>
 }
 
+/** Connections of their own, and the group's coordinator over them. */
+interface Link extends Cluster.Opened {
+  coordinator: Cluster.Broker | undefined
+}
+
 class MemberOfGroup implements Member, Reader {
-  private opened: Cluster.Opened
-  private coordinator: Cluster.Broker | undefined
+  /** For records, positions and commits. */
+  private data: Link
+  /** For the place in the group: a broker answers one request of a connection after the other, and a commit may take long. */
+  private group: Link
   private memberId = ""
   private generation = -1
   /** Partition counts by topic, as of the last join. */
@@ -36,7 +43,8 @@ class MemberOfGroup implements Member, Reader {
 
   constructor(options: MemberOptions) {
     this.options = options
-    this.opened = this.open()
+    this.data = this.open()
+    this.group = this.open()
     this.reads = new KafkaJsFetch(options)
   }
 
@@ -59,14 +67,14 @@ class MemberOfGroup implements Member, Reader {
       )
     )
 
-  readonly heartbeat = this.asked((coordinator) =>
+  readonly heartbeat = this.asked("group", (coordinator) =>
     coordinator.heartbeat({ ...this.self, groupGenerationId: this.generation })
   ).pipe(Effect.asVoid)
 
   readonly committed = (places: ReadonlyArray<Place>): Effect.Effect<ReadonlyArray<Committed>, KafkaError> => {
     const topics = Cluster.byTopic(places, ({ partition }) => ({ partition }))
     return Effect.map(
-      this.asked((coordinator) => coordinator.offsetFetch({ groupId: this.options.group, topics })),
+      this.asked("data", (coordinator) => coordinator.offsetFetch({ groupId: this.options.group, topics })),
       ({ responses }) =>
         responses.flatMap(({ partitions, topic }) =>
           partitions.flatMap(({ metadata, offset, partition }) =>
@@ -83,7 +91,7 @@ class MemberOfGroup implements Member, Reader {
       metadata
     }))
     return Effect.asVoid(
-      this.asked((coordinator) =>
+      this.asked("data", (coordinator) =>
         coordinator.offsetCommit({ ...this.self, groupGenerationId: this.generation, topics })
       )
     )
@@ -144,50 +152,57 @@ class MemberOfGroup implements Member, Reader {
   })
 
   readonly leave = Effect.suspend(() => {
-    if (this.memberId === "" || this.coordinator === undefined) return Effect.void
-    const { memberId } = this
+    if (this.memberId === "") return Effect.void
+    const { self } = this
     this.memberId = ""
-    return Effect.asVoid(Cluster.tried(() => this.coordinator!.leaveGroup({ groupId: this.options.group, memberId })))
+    // Not behind a join that still waits for others.
+    return Effect.asVoid(this.asked("data", (coordinator) => coordinator.leaveGroup(self)))
   })
 
   readonly reconnect = Effect.sync(() => {
-    this.opened.close()
-    this.opened = this.open()
-    this.coordinator = undefined
+    this.close()
+    this.data = this.open()
+    this.group = this.open()
   })
 
   close(): void {
-    this.opened.close()
+    this.data.close()
+    this.group.close()
   }
 
   // -------------------------------------------------------------------------------------------------- helpers
 
   private get vendor(): Cluster.Cluster {
-    return this.opened.cluster
+    return this.data.cluster
   }
 
   private get self() {
     return { groupId: this.options.group, memberId: this.memberId }
   }
 
-  private open(): Cluster.Opened {
-    return Cluster.open(this.options.connection, this.options.isolation === "read_committed" ? 1 : 0)
+  private open(): Link {
+    const { connection, isolation } = this.options
+    return { ...Cluster.open(connection, isolation === "read_committed" ? 1 : 0), coordinator: undefined }
   }
 
-  private async ready(): Promise<void> {
-    await this.vendor.connect()
-    if (this.vendor.brokerPool.metadata === null) await this.vendor.addMultipleTargetTopics(await this.topics())
+  private async ready({ cluster }: Link = this.data): Promise<void> {
+    await cluster.connect()
+    if (cluster.brokerPool.metadata === null) await cluster.addMultipleTargetTopics(await this.topics())
   }
 
   /** One request to the group's coordinator, which is looked up again when it may have moved. */
-  private asked<A>(call: (coordinator: Cluster.Broker) => Promise<A>): Effect.Effect<A, KafkaError> {
+  private asked<A>(
+    over: "data" | "group",
+    call: (coordinator: Cluster.Broker) => Promise<A>
+  ): Effect.Effect<A, KafkaError> {
     return Cluster.tried(async () => {
-      this.coordinator ??= await this.findCoordinator()
-      return call(this.coordinator)
+      const link = this[over]
+      link.coordinator ??= await this.findCoordinator(link)
+      return call(link.coordinator)
     }).pipe(
       Effect.tapError(({ trouble }) =>
         Effect.sync(() => {
-          if (trouble === "away") this.coordinator = undefined
+          if (trouble === "away") this[over].coordinator = undefined
           // A name the group has forgotten; the next join makes a new one.
           if (trouble === "evicted") this.memberId = ""
         })
@@ -195,9 +210,9 @@ class MemberOfGroup implements Member, Reader {
     )
   }
 
-  private async findCoordinator(): Promise<Cluster.Broker> {
-    await this.ready()
-    return this.vendor.findGroupCoordinator({ groupId: this.options.group })
+  private async findCoordinator(link: Link): Promise<Cluster.Broker> {
+    await this.ready(link)
+    return link.cluster.findGroupCoordinator({ groupId: this.options.group })
   }
 
   /** The topics there are of those that are asked for. */
@@ -223,8 +238,8 @@ class MemberOfGroup implements Member, Reader {
     await this.refresh()
     const topics = await this.topics()
     this.shape = await this.shapeOf(topics)
-    const coordinator = await this.findCoordinator()
-    this.coordinator = coordinator
+    const coordinator = await this.findCoordinator(this.group)
+    this.group.coordinator = coordinator
     const metadata = AssignerProtocol.MemberMetadata.encode({
       version: 0,
       topics: [...topics],

@@ -131,7 +131,11 @@ const make = (sasl: Oauthbearer): Tokens => {
     }
   }
   return {
-    token: async () => (kept !== undefined && Date.now() < kept.until ? kept : await (flight ??= fetched())).token,
+    token: async () => {
+      if (kept !== undefined && Date.now() < kept.until) return kept.token
+      flight ??= fetched()
+      return (await flight).token
+    },
     forget: (token) => {
       if (kept?.token === token) kept = undefined
     }

@@ -18,12 +18,7 @@ export const connectionOf = Effect.fnUntraced(function* (
     problems.push({ path, expected: "a broker such as localhost:9092", found: one })
     return one
   })
-  if (options.sasl?.mechanism === "oauthbearer" && options.sasl.token === undefined) {
-    for (const name of ["tokenUrl", "clientId", "clientSecret"] as const) {
-      if (options.sasl[name] !== undefined) continue
-      problems.push({ path: ["sasl", name], expected: "a value, since there is no token", found: undefined })
-    }
-  }
+  problems.push(...saslProblems(options.sasl))
   const tls = yield* tlsOf(options.tls, folder, problems)
   if (problems.length > 0) return yield* new OptionsError({ problems })
   return {
@@ -73,6 +68,32 @@ const plain: Tls = {
   verifyHost: true
 }
 
+/** What a header or a handshake can carry. */
+const token = /^[\x21-\x7e]+$/
+
+const saslProblems = (sasl: Options["sasl"]): ReadonlyArray<Problem> => {
+  if (sasl?.mechanism !== "oauthbearer") return []
+  if (sasl.token === undefined) {
+    return (["tokenUrl", "clientId", "clientSecret"] as const).flatMap((name) =>
+      sasl[name] === undefined
+        ? [{ path: ["sasl", name], expected: "a value, since there is no token", found: undefined }]
+        : []
+    )
+  }
+  const problems: Array<Problem> = []
+  if (!token.test(Redacted.value(sasl.token))) {
+    const expected = "a token, which is letters, digits and signs without spaces"
+    problems.push({ path: ["sasl", "token"], expected, found: "other text" })
+  }
+  if (sasl.tokenUrl !== undefined) {
+    problems.push({ path: ["sasl", "tokenUrl"], expected: "either a token or where to get one", found: "both" })
+  }
+  return problems
+}
+
+/** Text that is no file may be the key itself, of which nothing is shown. */
+const shownPath = (path: string): string => (/^\/[^\n]*$|^[^\n]*\.[^\n]*$/.test(path) ? path : "text that is no PEM")
+
 const tlsOf = Effect.fnUntraced(function* (tls: Options["tls"], folder: string, problems: Array<Problem>) {
   if (tls === undefined || tls === false) return undefined
   if (tls === true) return plain
@@ -80,16 +101,28 @@ const tlsOf = Effect.fnUntraced(function* (tls: Options["tls"], folder: string, 
   const paths = yield* Path.Path
   const read = (name: string, path: string) =>
     Effect.catch(fs.readFile(paths.resolve(folder, path)), (error) => {
-      problems.push({ path: ["tls", name], expected: `a file that can be read (${error.reason._tag})`, found: path })
+      const expected = `a file that can be read (${error.reason._tag})`
+      problems.push({ path: ["tls", name], expected, found: shownPath(path) })
       return Effect.succeed(undefined)
     })
   const pem = (name: "ca" | "cert" | "key") =>
     Effect.gen(function* () {
       const given = tls[name]
-      if (given === undefined || Redacted.value(given).includes("-----BEGIN")) return given
-      const bytes = yield* read(name, Redacted.value(given))
-      return bytes && Redacted.make(new TextDecoder().decode(bytes))
+      if (given === undefined || isPem(Redacted.value(given))) return given
+      const path = Redacted.value(given)
+      const bytes = yield* read(name, path)
+      if (bytes === undefined) return undefined
+      const text = new TextDecoder().decode(bytes)
+      if (!isPem(text)) problems.push({ path: ["tls", name], expected: "a file of PEM text", found: shownPath(path) })
+      return Redacted.make(text)
     })
+  for (const [name, other] of pairs) {
+    if (tls[name] !== undefined || tls[other] === undefined) continue
+    problems.push({ path: ["tls", name], expected: `a value, since there is a ${other}`, found: undefined })
+  }
+  if (tls.passphrase !== undefined && tls.key === undefined && tls.pfx === undefined) {
+    problems.push({ path: ["tls", "passphrase"], expected: "a key or a pfx that it opens", found: "neither" })
+  }
   const pfx = tls.pfx === undefined ? undefined : yield* read("pfx", tls.pfx)
   return {
     ca: yield* pem("ca"),
@@ -101,3 +134,10 @@ const tlsOf = Effect.fnUntraced(function* (tls: Options["tls"], folder: string, 
     verifyHost: tls.verifyHost
   }
 })
+
+const pairs = [
+  ["key", "cert"],
+  ["cert", "key"]
+] as const
+
+const isPem = (text: string): boolean => text.includes("-----BEGIN")

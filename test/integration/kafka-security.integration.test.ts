@@ -1,0 +1,219 @@
+/** The kafka source and publisher on secured listeners: TLS, SASL, what they say when it does not fit, and never a secret. */
+import { execFile } from "node:child_process"
+import { readFileSync, writeFileSync } from "node:fs"
+import { createServer, type Socket } from "node:net"
+import { join } from "node:path"
+import { setTimeout as sleep } from "node:timers/promises"
+import { promisify } from "node:util"
+import { afterAll, afterEach, assert, beforeAll, describe, it, onTestFinished } from "vitest"
+import * as Kafka from "./Kafka.ts"
+import * as Program from "./Program.ts"
+
+const run = promisify(execFile)
+const noOpenssl = await run("openssl", ["version"]).then(
+  () => undefined,
+  () => "there is no openssl here to make certificates"
+)
+if (noOpenssl !== undefined) console.warn(`tests of a secured Kafka are skipped: ${noOpenssl}`)
+
+/** None of them may ever be shown. */
+const secrets = {
+  plain: "pw-of-plain",
+  scram: "pw-of-scram",
+  wrong: "pw-of-nobody",
+  passphrase: "pw-of-the-key",
+  client: "pw/of the+client"
+}
+const encodedClient = encodeURIComponent(secrets.client).replaceAll("%20", "+")
+const basic = Buffer.from(`sluice:${encodedClient}`).toString("base64")
+
+/** An unsecured token, as Kafka's validator for development takes it. */
+const tokenOf = (seconds: number, name = "me"): string => {
+  const now = Math.floor(Date.now() / 1000)
+  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url")
+  return `${part({ alg: "none" })}.${part({ sub: name, iat: now - 10, exp: now + seconds })}.`
+}
+
+describe.skipIf(Kafka.reason !== undefined || noOpenssl !== undefined)("a secured kafka", () => {
+  let kit: Kafka.Kit
+  let certificates: Certificates
+  beforeAll(async () => {
+    certificates = await makeCertificates()
+    kit = await Kafka.open(secured(certificates))
+  })
+  afterAll(async () => {
+    await kit?.close()
+    certificates?.remove()
+  })
+
+  const outputs: Array<() => string> = []
+  const granted: Array<string> = []
+  afterEach(() => {
+    const shown = outputs
+      .splice(0)
+      .map((output) => output())
+      .join("\n")
+    const keys = [...certificates.keys, ...granted.splice(0), basic, encodedClient, ...Object.values(secrets)]
+    for (const secret of keys) assert.notInclude(shown, secret)
+    assert.notMatch(shown, /\n\s+at |PRIVATE KEY/)
+  })
+
+  const start = (config: object | string, options: Parameters<typeof Kafka.sluice>[1] = {}) => {
+    const running = Kafka.sluice(config, { ...options, env: { LOG_LEVEL: "debug", ...options.env } }).start()
+    outputs.push(running.stdout, running.stderr)
+    return running
+  }
+  const at = (listener: string, host = "127.0.0.1") => `${host}:${kit.cluster.nodes[0]!.ports[listener]}`
+
+  const parts = async (connection: object) => {
+    const [topic, out, group] = [await kit.topic("in", 1), await kit.topic("out", 1), Kafka.fresh("group")]
+    const source = { type: "kafka", topic, group, ...connection }
+    const work = { source, publish: [{ type: "kafka", topic: out }] }
+    return { topic, out, config: { restarts: { max: 1, within: "1 minute" }, pipelines: { work } } }
+  }
+
+  /** Carries records from a topic to another with nothing to complain about. */
+  const carries = async (connection: object) => {
+    const { config, out, topic } = await parts(connection)
+    await kit.send(topic, Kafka.numbered(20, 4))
+    const running = start(config)
+    await Kafka.until("all is published", async () => (await kit.size(out)) === 20, 15).catch((error) => {
+      throw new Error(`${error.message}\n${running.stderr()}`)
+    })
+    const ended = await running.stop()
+    assert.strictEqual(ended.code, 0, ended.stderr)
+    assert.deepStrictEqual(Kafka.warnings(running.lines()), [])
+  }
+
+  /** Gives up after its restart, and says why in the same words both times. */
+  const refused = async (connection: object, reason: RegExp) => {
+    const running = start((await parts(connection)).config)
+    const ended = await running.ended
+    assert.strictEqual(ended.code, 1, ended.stderr)
+    assertRefused(running.lines(), reason)
+  }
+  const assertRefused = (lines: ReadonlyArray<Kafka.Line>, reason: RegExp) => {
+    const messages = Kafka.warnings(lines).map(({ message }) => message)
+    const text = messages.join("\n")
+    assert.strictEqual(messages.length, 2, text)
+    for (const message of messages) assert.match(message, reason)
+    assert.match(messages[0]!, /: starting again in 0\.2 s$/)
+    assert.match(messages[1]!, /: failed 2 times within 60 s, giving up$/)
+  }
+
+  /** Keeps trying, and says why once. */
+  const away = async (connection: object, reason: RegExp) => {
+    const running = start((await parts(connection)).config)
+    const [line] = await running.says(/outage: [^"]+/)
+    assert.match(line, reason)
+    const ended = await running.stop()
+    assert.strictEqual(ended.code, 0, ended.stderr)
+    assert.strictEqual(Kafka.warnings(running.lines()).length, 1, ended.stderr)
+  }
+
+  // -------------------------------------------------------------------------------------------------- TLS
+
+  it("is reached by TLS with its own CA, by address and by name", async () => {
+    const { file } = certificates
+    await carries({ brokers: at("TLS"), tls: { ca: file("ca.pem") } })
+    await carries({ brokers: at("TLS", "localhost"), tls: { ca: readFileSync(file("ca.pem"), "utf8") } })
+  })
+
+  it("is an outage that names the certificate's problem, unless it is not to be checked", async () => {
+    const { file } = certificates
+    await away({ brokers: at("TLS"), tls: true }, /certificate/)
+    await away({ brokers: at("NAMED"), tls: { ca: file("ca.pem") } }, /127\.0\.0\.1 is not in the cert/)
+    await carries({ brokers: at("TLS"), tls: { verify: false } })
+    await carries({ brokers: at("NAMED"), tls: { ca: file("ca.pem"), verifyHost: false } })
+    await away({ brokers: at("NAMED"), tls: { verifyHost: false } }, /certificate/)
+  })
+
+  it("takes a client's certificate as PEM and as PFX, and says so when there is none", async () => {
+    const { file } = certificates
+    const tls = { ca: file("ca.pem") }
+    const { passphrase } = secrets
+    await carries({ brokers: at("MUTUAL"), tls: { ...tls, cert: file("client.pem"), key: file("client.key") } })
+    await carries({ brokers: at("MUTUAL"), tls: { ...tls, pfx: file("client.pfx"), passphrase } })
+    await away({ brokers: at("MUTUAL"), tls }, /certificate required/)
+  })
+
+  it("is refused with one sentence when a key cannot be opened", async () => {
+    const { file } = certificates
+    const tls = { ca: file("ca.pem"), pfx: file("client.pfx"), passphrase: secrets.wrong }
+    await refused({ brokers: at("MUTUAL"), tls }, /the certificate or key cannot be used: mac verify failure/)
+  })
+})
+
+// ---------------------------------------------------------------------------------------------------- the broker
+
+/** Each way in is a listener. */
+const secured = ({ file }: Certificates): Parameters<typeof Kafka.open>[0] => {
+  const login = "org.apache.kafka.common.security"
+  const keystore = (listener: string, name: string) => ({
+    [`listener.name.${listener}.ssl.keystore.type`]: "PEM",
+    [`listener.name.${listener}.ssl.keystore.location`]: file(name)
+  })
+  return {
+    brokers: 1,
+    listeners: {
+      TLS: "SSL",
+      NAMED: "SSL",
+      MUTUAL: "SSL",
+      PASSWORDS: "SASL_PLAINTEXT",
+      TOKENS: "SASL_PLAINTEXT",
+      BOTH: "SASL_SSL"
+    },
+    scram: { me: secrets.scram },
+    properties: {
+      ...keystore("tls", "broker.keystore"),
+      ...keystore("named", "elsewhere.keystore"),
+      ...keystore("mutual", "broker.keystore"),
+      ...keystore("both", "broker.keystore"),
+      "listener.name.mutual.ssl.client.auth": "required",
+      "listener.name.mutual.ssl.truststore.type": "PEM",
+      "listener.name.mutual.ssl.truststore.location": file("ca.pem"),
+      "listener.name.passwords.sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
+      "listener.name.passwords.plain.sasl.jaas.config": `${login}.plain.PlainLoginModule required user_me="${secrets.plain}";`,
+      "listener.name.passwords.scram-sha-256.sasl.jaas.config": `${login}.scram.ScramLoginModule required;`,
+      "listener.name.passwords.scram-sha-512.sasl.jaas.config": `${login}.scram.ScramLoginModule required;`,
+      "listener.name.both.sasl.enabled.mechanisms": "SCRAM-SHA-512",
+      "listener.name.both.scram-sha-512.sasl.jaas.config": `${login}.scram.ScramLoginModule required;`,
+      "listener.name.tokens.sasl.enabled.mechanisms": "OAUTHBEARER",
+      "listener.name.tokens.oauthbearer.sasl.jaas.config": `${login}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";`,
+      "listener.name.tokens.oauthbearer.connections.max.reauth.ms": "3600000"
+    }
+  }
+}
+
+interface Certificates {
+  readonly file: (name: string) => string
+  /** What must never be shown of them. */
+  readonly keys: ReadonlyArray<string>
+  readonly remove: () => void
+}
+
+/** A CA, a broker's certificate by it, one of another name, and a client's. */
+const makeCertificates = async (): Promise<Certificates> => {
+  const folder = Program.folder({ "openssl.conf": "[req]\ndistinguished_name = name\n[name]\n" })
+  const file = (name: string) => join(folder.path, name)
+  const openssl = (...args: ReadonlyArray<string>) => run("openssl", args, { cwd: folder.path })
+  const certificate = async (name: string, ...extensions: ReadonlyArray<string>) => {
+    const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", `${name}.key`]
+    const ca = name === "ca" ? [] : ["-CA", "ca.pem", "-CAkey", "ca.key"]
+    const more = extensions.flatMap((extension) => ["-addext", extension])
+    const subject = ["-subj", `/CN=${name}`, "-days", "2", "-config", "openssl.conf"]
+    await openssl("req", "-x509", ...key, ...subject, ...ca, ...more, "-out", `${name}.pem`)
+    const [pem, secret] = [`${name}.pem`, `${name}.key`].map((one) => readFileSync(file(one), "utf8"))
+    writeFileSync(file(`${name}.keystore`), `${secret}${pem}`)
+    return secret!.split("\n")[1]!
+  }
+  const keys = [
+    await certificate("ca", "basicConstraints=critical,CA:TRUE"),
+    await certificate("broker", "subjectAltName=IP:127.0.0.1,DNS:localhost"),
+    await certificate("elsewhere", "subjectAltName=DNS:elsewhere.example"),
+    await certificate("client", "extendedKeyUsage=clientAuth")
+  ]
+  const pfx = ["-in", "client.pem", "-inkey", "client.key", "-passout", `pass:${secrets.passphrase}`]
+  await openssl("pkcs12", "-export", ...pfx, "-out", "client.pfx")
+  return { file, keys, remove: folder.remove }
+}
