@@ -12,7 +12,7 @@ export type Check = (value: unknown) => unknown | DecodeError
 export const make = (check?: Check): Codec => ({
   name: "json",
   decode: (envelope) => {
-    const text = Utf8.decode(envelope.payload)
+    const text = envelope.tombstone === true ? "null" : Utf8.decode(envelope.payload)
     if (text === undefined) return fail("not UTF-8 text")
     let payload: unknown
     try {

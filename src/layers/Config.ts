@@ -45,7 +45,6 @@ const Log = Schema.Struct({
 })
 
 const Pipeline = Schema.Struct({
-  log: Schema.optionalKey(Log),
   source: anyOf(Catalog.sources, {}),
   decode: Schema.optionalKey(anyOf(Catalog.codecs, {})),
   key: Schema.optionalKey(Fields.Text),
@@ -98,7 +97,8 @@ const Pipeline = Schema.Struct({
       Fields.Boolean,
       Schema.Struct({ id: Schema.optionalKey(Fields.Text), lease: Fields.orElse(Fields.Duration, Duration.minutes(5)) })
     ])
-  )
+  ),
+  log: Schema.optionalKey(Log)
 })
 export type Pipeline = typeof Pipeline.Type
 

@@ -75,7 +75,7 @@ export const parse = (file: string, text: string, environment: Environment): Con
     return new ConfigError({ findings: [{ file, line: 1, column: 1, path: "", message: "nested too deep" }] })
   const at = (offset: number, path: Place, message: string): Finding => {
     const { col, line } = lines.linePos(offset)
-    return { file, line, column: col, path: path.join("."), message: masked.written(message) }
+    return { file, line, column: col, path: oneLine(path.join(".")), message: masked.written(message) }
   }
   const broken = document.errors.map(({ message, pos }) => at(pos[0], [], message.split("\n")[0]!))
   if (broken.length > 0) return new ConfigError({ findings: broken })
@@ -95,6 +95,10 @@ export const parse = (file: string, text: string, environment: Environment): Con
     }
   }
 }
+
+/** A key may be any text. */
+const oneLine = (text: string): string =>
+  text.replaceAll(/\p{Cc}/gu, (character) => JSON.stringify(character).slice(1, -1))
 
 /** Parser and decoder follow the nesting with the stack, which a hostile file can use up. */
 const tried = <A>(read: () => A): A | Error => {
@@ -238,8 +242,8 @@ const sentence = (
   masked: Masked,
   hide: (text: string) => string
 ): string => {
-  const text =
-    node !== undefined && (node as Filled)[asWritten] !== undefined ? (node as Filled)[asWritten]! : shown(found)
+  const written = (node as Filled | undefined)?.[asWritten]
+  const text = written === undefined ? shown(found) : oneLine(short(written))
   const near = words === undefined ? undefined : nearest(String(found ?? path.at(-1)), words)
   return masked.written(
     `expected ${hide(expected)}, found ${text}${near === undefined ? "" : ` (did you mean ${near}?)`}`
@@ -258,6 +262,10 @@ export const nearest = (word: string, known: ReadonlyArray<string>): string | un
 const shown = (value: unknown): string => {
   if (value === undefined || value === null) return "nothing"
   if (typeof value === "object" && value !== null) return Array.isArray(value) ? "a list" : "a map"
-  const text = JSON.stringify(value) ?? String(value)
-  return text.length > 80 ? `${text.slice(0, 80)}...` : text
+  return short(JSON.stringify(value) ?? String(value))
 }
+
+/** Units: characters. */
+const shownMax = 80
+
+const short = (text: string): string => (text.length > shownMax ? `${text.slice(0, shownMax)}...` : text)

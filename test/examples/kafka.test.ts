@@ -3,8 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { Pipeline } from "sluice"
-import { DeadLettersMemory } from "sluice/testing"
-import * as KafkaClientMemory from "../../src/layers/KafkaClientMemory.ts"
+import { DeadLettersMemory, KafkaClientMemory } from "sluice/testing"
 import { pipeline } from "./kafka.ts"
 
 const utf8 = new TextEncoder()

@@ -1,9 +1,6 @@
 /** Orders from one topic to another: the same pipeline on a real cluster and on the one in memory. */
 import { Effect } from "effect"
-import { accepted, CodecJson, Pipeline } from "sluice"
-import * as PublisherKafka from "../../src/layers/PublisherKafka.ts"
-import type { Connection } from "../../src/services/KafkaConnection.ts"
-import * as SourceKafka from "../../src/streams/SourceKafka.ts"
+import { accepted, CodecJson, type Connection, Pipeline, PublisherKafka, SourceKafka } from "sluice"
 
 export const connection: Connection = {
   brokers: ["localhost:9092"],

@@ -11,7 +11,7 @@ import {
   Partitioners,
   type PartitionMetadata
 } from "kafkajs"
-import { onTestFinished } from "vitest"
+import { onTestFailed, onTestFinished } from "vitest"
 // Keeps kafkajs from setting negative timers, of which Node warns.
 import "../../src/layers/KafkaJsCluster.ts"
 import * as KafkaJsCodecs from "../../src/layers/KafkaJsCodecs.ts"
@@ -338,7 +338,7 @@ export interface Line {
   readonly message: string
 }
 
-/** Runs the program with a config in a folder of its own; both are gone after the test. */
+/** Runs the program with a config in a folder of its own; both are gone after the test. What it said is shown when that fails. */
 export const sluice = (
   config: object | string,
   options: { readonly args?: ReadonlyArray<string>; readonly env?: Readonly<Record<string, string>> } = {}
@@ -350,6 +350,9 @@ export const sluice = (
     for (const { child } of started) child.kill("SIGKILL")
     await Promise.all(started.map(({ ended }) => ended))
     folder.remove()
+  })
+  onTestFailed(() => {
+    for (const { stderr } of started) console.log(stderr())
   })
   const start = () => {
     const { args = [], env = {} } = options

@@ -1,7 +1,8 @@
 /** The kafka source and publisher on secured listeners: TLS, SASL, what they say when it does not fit, and never a secret. */
 import { execFile } from "node:child_process"
+import { once } from "node:events"
 import { readFileSync, writeFileSync } from "node:fs"
-import { createServer, type Socket } from "node:net"
+import { type AddressInfo, connect, createServer, type Socket } from "node:net"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { promisify } from "node:util"
@@ -53,7 +54,14 @@ describe.skipIf(Kafka.reason !== undefined || noOpenssl !== undefined)("a secure
       .splice(0)
       .map((output) => output())
       .join("\n")
-    const keys = [...certificates.keys, ...granted.splice(0), basic, encodedClient, ...Object.values(secrets)]
+    const keys = [
+      ...certificates.keys,
+      ...granted.splice(0),
+      basic,
+      encodedClient,
+      "pw-in-the-",
+      ...Object.values(secrets)
+    ]
     for (const secret of keys) assert.notInclude(shown, secret)
     assert.notMatch(shown, /\n\s+at |PRIVATE KEY/)
   })
@@ -134,7 +142,7 @@ describe.skipIf(Kafka.reason !== undefined || noOpenssl !== undefined)("a secure
     const { passphrase } = secrets
     await carries({ brokers: at("MUTUAL"), tls: { ...tls, cert: file("client.pem"), key: file("client.key") } })
     await carries({ brokers: at("MUTUAL"), tls: { ...tls, pfx: file("client.pfx"), passphrase } })
-    await away({ brokers: at("MUTUAL"), tls }, /certificate required/)
+    await away({ brokers: at("MUTUAL"), tls }, /alert bad certificate/)
   })
 
   it("is refused with one sentence when a key cannot be opened", async () => {
@@ -142,7 +150,192 @@ describe.skipIf(Kafka.reason !== undefined || noOpenssl !== undefined)("a secure
     const tls = { ca: file("ca.pem"), pfx: file("client.pfx"), passphrase: secrets.wrong }
     await refused({ brokers: at("MUTUAL"), tls }, /the certificate or key cannot be used: mac verify failure/)
   })
+
+  // -------------------------------------------------------------------------------------------------- SASL
+
+  const password = (mechanism: string, password: string, listener = "PASSWORDS") => ({
+    brokers: at(listener),
+    sasl: { mechanism, username: "me", password }
+  })
+
+  it("lets in by PLAIN and SCRAM", async () => {
+    await Promise.all([
+      carries(password("plain", secrets.plain)),
+      carries(password("scram-sha-256", secrets.scram)),
+      carries(password("scram-sha-512", secrets.scram))
+    ])
+  })
+
+  it("refuses a wrong password, and a mechanism it does not have, in one sentence", async () => {
+    const words = /SASL PLAIN authentication failed: Authentication failed: Invalid username or password/
+    const invalid =
+      /SASL SCRAM SHA256 authentication failed: Authentication failed during authentication due to invalid credentials with SASL mechanism SCRAM-SHA-256/
+    await Promise.all([
+      refused(password("plain", secrets.wrong), words),
+      refused(password("scram-sha-256", secrets.wrong), invalid),
+      refused(
+        { ...password("plain", secrets.wrong, "BOTH"), tls: { ca: certificates.file("ca.pem") } },
+        /does not support the requested SASL mechanism/
+      )
+    ])
+  })
+
+  it("is an outage when the connection breaks while it logs in", async () => {
+    const broker = kit.cluster.nodes[0]!.ports.PASSWORDS!
+    // Versions, the handshake, and then the password that gets no answer.
+    const proxy = await listening((client) => {
+      const server = connect(broker, "127.0.0.1")
+      let requests = 0
+      client.on("data", (bytes) => (++requests < 3 ? server.write(bytes) : client.destroy()))
+      server.on("data", (bytes) => client.write(bytes))
+      client.on("close", () => server.destroy())
+      for (const socket of [client, server]) socket.on("error", () => {})
+    })
+    for (const mechanism of ["plain", "scram-sha-256"]) {
+      await away({ ...password(mechanism, secrets.scram), brokers: proxy }, /Connection|connection/)
+    }
+  })
+
+  it("reads a publisher's refusal in its dead letters", async () => {
+    const topic = await kit.topic("out", 1)
+    const { brokers, sasl } = password("plain", secrets.wrong)
+    const source = { type: "generate", rate: 100, count: 2, payload: { n: "{{n}}" } }
+    const running = start({ pipelines: { work: { source, publish: [{ type: "kafka", brokers, sasl, topic }] } } })
+    const ended = await running.ended
+    console.log(ended.code, ended.stderr)
+  })
+
+  // -------------------------------------------------------------------------------------------------- tokens
+
+  /** A token endpoint, which grants tokens for so many seconds unless it is told otherwise. */
+  const identity = async (seconds: number, answer?: (calls: number) => Kafka.Answer | undefined) => {
+    let open = 0
+    let together = 0
+    const endpoint = await Kafka.endpoint(async () => {
+      together = Math.max(together, ++open)
+      await sleep(200)
+      open--
+      const token = tokenOf(seconds)
+      granted.push(token)
+      const grant = { access_token: token, token_type: "bearer", expires_in: seconds }
+      return answer?.(endpoint.calls.length) ?? { body: JSON.stringify(grant) }
+    })
+    const credentials = { tokenUrl: endpoint.url, clientId: "sluice", clientSecret: secrets.client, scope: "kafka" }
+    const connection = { brokers: at("TOKENS"), sasl: { mechanism: "oauthbearer", ...credentials } }
+    return { calls: endpoint.calls, connection, together: () => together }
+  }
+  const given = (token: string) => {
+    granted.push(token)
+    return { brokers: at("TOKENS"), sasl: { mechanism: "oauthbearer", token } }
+  }
+
+  it("lets in by a token that is given, and refuses one that has run out", async () => {
+    await Promise.all([
+      carries(given(tokenOf(3600))),
+      refused(given(tokenOf(-3600)), /the broker refuses the token: invalid_token/)
+    ])
+  })
+
+  it("gets one token for all its connections from the endpoint, by client credentials", async () => {
+    const { calls, connection } = await identity(3600)
+    await carries(connection)
+    assert.strictEqual(calls.length, 1)
+    const [{ body, headers, method }] = calls as [Kafka.Call]
+    assert.strictEqual(method, "POST")
+    assert.strictEqual(headers.authorization, `Basic ${basic}`)
+    assert.strictEqual(String(body), "grant_type=client_credentials&scope=kafka")
+  })
+
+  it("goes on with new tokens when they run out", async () => {
+    const { calls, connection, together } = await identity(4)
+    const { config, out, topic } = await parts(connection)
+    const running = start(config)
+    await running.says(/in group/)
+    const flow = Kafka.flow(kit, topic, { keys: 10, rate: 100 })
+    await sleep(6000); console.log(running.stderr().slice(0,6000), kit.cluster.nodes[0]!.pid)
+    const st = await Promise.race([flow.stop().then(() => "stopped"), sleep(4000, "hangs")]); console.log(st, running.stderr().length, running.stderr().slice(-3000), (await run("sh", ["-c", "tail -n 30 /tmp/sluice-kafka-*/node-1/broker.log | cut -c1-400"])).stdout)
+    await Kafka.until("all is published", async () => (await kit.size(out)) === flow.count(), 5)
+    const ended = await running.stop()
+    assert.strictEqual(ended.code, 0, ended.stderr)
+    assert.deepStrictEqual(Kafka.warnings(running.lines()), [])
+    assert.isAtLeast(calls.length, 3)
+    assert.isAtMost(calls.length, 6)
+    assert.strictEqual(together(), 1)
+  })
+
+  it("waits for a token endpoint that is away, and gives up when it refuses", async () => {
+    const gone = (await identity(3600)).connection
+    const url = "http://me:pw-in-the-url@127.0.0.1:9/token?key=pw-in-the-query"
+    const echo = JSON.stringify({ error: "invalid_client", error_description: `no ${secrets.client} here` })
+    const denied = await identity(3600, () => ({ status: 401, body: echo }))
+    const busy = await identity(3600, (calls) => (calls < 8 ? { status: 503, body: echo } : undefined))
+    await Promise.all([
+      away(
+        { ...gone, sasl: { ...gone.sasl, tokenUrl: url } },
+        /no token: http:\/\/127\.0\.0\.1:9\/token cannot be reached: .*(ECONNREFUSED|bad port)/
+      ),
+      refused(denied.connection, /no token: http:\/\/127\.0\.0\.1:\d+\/work answered 401: invalid_client/),
+      (async () => {
+        const { config, out, topic } = await parts(busy.connection)
+        await kit.send(topic, Kafka.numbered(20, 4))
+        const running = start(config)
+        await running.says(/outage: no token: http:\S+ answered 503: invalid_client/)
+        await running.says(/outage over/)
+        await Kafka.until("all is published", async () => (await kit.size(out)) === 20)
+        assert.strictEqual((await running.stop()).code, 0)
+        assert.strictEqual(Kafka.warnings(running.lines()).length, 1, running.stderr())
+      })()
+    ])
+  })
+
+  // -------------------------------------------------------------------------------------------------- eventor
+
+  it("runs a config of eventor with TLS and SASL", async () => {
+    const [topic, out, group] = [await kit.topic("in", 1), await kit.topic("out", 1), Kafka.fresh("group")]
+    await kit.send(topic, Kafka.numbered(20, 4))
+    const endpoint = await Kafka.endpoint(({ body }) => ({ body }))
+    const connection = `
+      bootstrap.servers: ${at("BOTH", "localhost")}
+      security.protocol: SASL_SSL
+      sasl.mechanisms: SCRAM-SHA-512
+      sasl.username: me
+      sasl.password: \${PASSWORD}
+      ssl.ca.location: ${certificates.file("ca.pem")}
+      ssl.endpoint.identification.algorithm: https`
+    const config = `
+- name: secured
+  logLevel: 0
+  eventListener:
+    type: kafka
+    topic: ${topic}
+    consumerConfig:${connection}
+      group.id: ${group}
+      auto.offset.reset: earliest
+      enable.auto.commit: false
+  eventHandler:
+    type: http
+    url: ${endpoint.url}
+  eventResultProcessor:
+    type: kafka
+    topic: ${out}
+    when: [onSuccess]
+    producerConfig:${connection}
+`
+    const running = start(config, { args: ["-f"], env: { PASSWORD: secrets.scram } })
+    await Kafka.until("all is published", async () => (await kit.size(out)) === 20)
+    const ended = await running.stop()
+    assert.strictEqual(ended.code, 0, ended.stderr)
+    assert.deepStrictEqual(Kafka.warnings(running.lines()), [])
+  })
 })
+
+/** A server that ends with its test; its address comes back. */
+const listening = async (take: (socket: Socket) => void): Promise<string> => {
+  const server = createServer(take).listen(0, "127.0.0.1")
+  await once(server, "listening")
+  onTestFinished(() => void server.close())
+  return `127.0.0.1:${(server.address() as AddressInfo).port}`
+}
 
 // ---------------------------------------------------------------------------------------------------- the broker
 

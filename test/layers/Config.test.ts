@@ -55,7 +55,28 @@ describe("Config", () => {
         ],
         [
           `pipelines:\n  a:\n    ${stdin}\n    concurency: 3\n`,
-          'x.yaml:4:5: pipelines.a.concurency: expected one of log, source, decode, key, order, unkeyed, concurrency, buffer, detect, dispatch, publish, retry, failures, deadLetters, batch, dedupe, found "concurency" (did you mean concurrency?)'
+          'x.yaml:4:5: pipelines.a.concurency: expected one of source, decode, key, order, exactlyOnce, unkeyed, concurrency, buffer, detect, dispatch, publish, retry, failures, deadLetters, batch, dedupe, log, found "concurency" (did you mean concurrency?)'
+        ],
+        [
+          "pipelines:\n  a:\n    source: { type: kafka, brokers: 'a:b', topic: ^(, from: soon }\n",
+          [
+            'x.yaml:3:61: pipelines.a.source.from: expected earliest, latest, none or a time such as 2026-01-31T12:00:00Z, found "soon"',
+            'x.yaml:3:51: pipelines.a.source.topic: expected a regular expression, found "^("',
+            'x.yaml:3:37: pipelines.a.source.brokers: expected a broker such as localhost:9092, found "a:b"'
+          ].join("\n")
+        ],
+        [
+          `pipelines:\n  a:\n    ${stdin}\n    publish: [{ type: kafka, topic: out }]\n`,
+          "x.yaml:4:15: pipelines.a.publish.0.brokers: expected the brokers, since the pipeline's source is not kafka, found nothing"
+        ],
+        [
+          `pipelines:\n  a:\n    ${stdin}\n    exactlyOnce: true\n    publish: [{ type: stdout }, { type: none }]\n    batch: {}\n`,
+          [
+            'x.yaml:3:21: pipelines.a.source.type: expected kafka, since exactlyOnce is set, found "stdin"',
+            'x.yaml:5:5: pipelines.a.publish: expected one publisher, since exactlyOnce is set, found "2 of them"',
+            'x.yaml:5:23: pipelines.a.publish.0.type: expected kafka, since exactlyOnce is set, found "stdout"',
+            "x.yaml:6:5: pipelines.a.batch: expected no batch, since exactlyOnce is set, found a map"
+          ].join("\n")
         ],
         [
           `pipelines:\n  a:\n    ${stdin}\n    concurrency: many\n`,
