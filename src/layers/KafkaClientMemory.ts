@@ -1,5 +1,5 @@
 /** Kafka in memory, with groups, transactions and faults on demand: for tests, and the reference of what a client does. */
-import { Clock, Context, Effect, FiberHandle, Layer, type Scope } from "effect"
+import { Clock, Context, Effect, Exit, FiberHandle, Layer, type Scope } from "effect"
 import {
   type Committed,
   KafkaClient,
@@ -178,8 +178,6 @@ const makeTransactions = (
     holder.open.clear()
   })
   const commit: Transactions["commit"] = Effect.fnUntraced(function* (messages, offsets) {
-    // Whoever has no epoch yet asks for one first, as every producer does.
-    if (epoch === undefined) yield* fence
     if (epoch !== holder.epoch) {
       return yield* new KafkaError({
         trouble: "fenced",
@@ -194,7 +192,13 @@ const makeTransactions = (
   })
   return {
     fence: faults.call("fence", line, fence),
-    commit: (messages, offsets) => faults.call("transact", line, commit(messages, offsets))
+    // After a failure the id has to be taken again.
+    commit: (messages, offsets) =>
+      Effect.onExit(faults.call("transact", line, commit(messages, offsets)), (exit) =>
+        Effect.sync(() => {
+          if (Exit.isFailure(exit)) epoch = undefined
+        })
+      )
   }
 }
 

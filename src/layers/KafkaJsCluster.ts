@@ -156,6 +156,7 @@ const common = (
   connectionTimeout: connectMillis,
   authenticationTimeout: connectMillis,
   requestTimeout: requestMillis,
+  reauthenticationThreshold: reauthMillis,
   // Tries again are ours: they are counted, told and bounded in one place.
   retry: { retries: 0 },
   socketFactory,
@@ -164,6 +165,9 @@ const common = (
     ? undefined
     : { sasl: KafkaJsTokens.mechanismOf(sasl, (thrown) => kafkaError(thrown).trouble === "away") })
 })
+
+/** Units: milliseconds before the end of a session. The vendor's ten seconds log in at each request of a shorter one. */
+const reauthMillis = 1_000
 
 const plain = <A>(secret: Redacted.Redacted<A> | undefined): A | undefined =>
   secret === undefined ? undefined : Redacted.value(secret)
@@ -212,7 +216,7 @@ const secured = (tls: ConnectionOptions, host: string, port: number, onConnect: 
   try {
     return connectTls({ host, port, ...(isIP(host) === 0 ? { servername: host } : undefined), ...tls }, onConnect)
   } catch (thrown) {
-    // Certificates, keys and passphrases that do not fit; thrown from here the vendor would drop the code.
+    // A key or passphrase that does not fit. The vendor drops the code of what is thrown here.
     const reason = `the certificate or key cannot be used: ${words(thrown)}`
     return new Socket().destroy(Object.assign(new Error(reason), { code: unusable }))
   }

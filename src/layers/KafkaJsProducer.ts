@@ -1,7 +1,7 @@
 /** Writes records by kafkajs, alone or in transactions with a group's offsets. */
 import { Buffer } from "node:buffer"
 import { Effect, Exit, type Scope, Semaphore } from "effect"
-import kafkajs, { type Message as VendorMessage, type Producer as VendorProducer } from "kafkajs"
+import kafkajs, { type Transaction, type Message as VendorMessage, type Producer as VendorProducer } from "kafkajs"
 import {
   type Committed,
   KafkaError,
@@ -89,36 +89,59 @@ export const makeTransactions = (options: TransactionsOptions): Effect.Effect<Tr
         retry
       })
     ),
-    ({ producer, reset }): Transactions => ({
-      // A producer takes its epoch, and with it the id from whoever had it, at its first transaction.
-      fence: Effect.andThen(
-        reset,
-        Cluster.tried(async () => {
-          const { producer: vendor } = await producer()
-          const transaction = await vendor.transaction()
-          await transaction.abort()
-        })
-      ).pipe(Effect.tapError(() => reset)),
-      commit: (messages, offsets) =>
-        Cluster.tried(async () => {
-          const { producer: vendor } = await producer()
-          const transaction = await vendor.transaction()
-          try {
-            if (messages.length > 0) {
-              const sent = messages.map(sentOf)
-              placesOf(messages, sent, await transaction.sendBatch({ ...batchOf(options, messages, sent), acks: -1 }))
+    ({ producer, reset }): Transactions => {
+      // A producer of the vendor takes the id from whoever has it at its first transaction, whenever that is: only `fence`
+      // may do that, since what is known of positions was read before.
+      let held = false
+      const giveUp = Effect.andThen(
+        Effect.sync(() => {
+          held = false
+        }),
+        reset
+      )
+      const fence = Cluster.tried(async () => {
+        const { producer: vendor } = await producer()
+        const transaction = await vendor.transaction()
+        await transaction.abort()
+        held = true
+      })
+      return {
+        fence: Effect.andThen(
+          giveUp,
+          Effect.tapError(fence, () => giveUp)
+        ),
+        commit: (messages, offsets) =>
+          Cluster.tried(async () => {
+            if (!held) {
+              const reason = `the transactional id ${options.transactionalId} is not held any more`
+              throw new KafkaError({ trouble: "fenced", reason })
             }
-            await concurrentAgain(() =>
-              transaction.sendOffsets({ consumerGroupId: options.group, topics: topicsOf(offsets) })
-            )
-            await ended(() => transaction.commit())
-          } catch (thrown) {
-            if (transaction.isActive()) await transaction.abort().catch(() => {})
-            throw thrown
-          }
-        }).pipe(Effect.onExit((exit) => (Exit.isSuccess(exit) ? Effect.void : reset)))
-    })
+            const { producer: vendor } = await producer()
+            await transact(await vendor.transaction(), options, messages, offsets)
+          }).pipe(Effect.onExit((exit) => (Exit.isSuccess(exit) ? Effect.void : giveUp)))
+      }
+    }
   )
+
+const transact = async (
+  transaction: Transaction,
+  options: TransactionsOptions,
+  messages: ReadonlyArray<KafkaMessage>,
+  offsets: ReadonlyArray<Committed>
+): Promise<void> => {
+  try {
+    if (messages.length > 0) {
+      const sent = messages.map(sentOf)
+      placesOf(messages, sent, await transaction.sendBatch({ ...batchOf(options, messages, sent), acks: -1 }))
+    }
+    const topics = topicsOf(offsets)
+    await concurrentAgain(() => transaction.sendOffsets({ consumerGroupId: options.group, topics }))
+    await ended(() => transaction.commit())
+  } catch (thrown) {
+    if (transaction.isActive()) await transaction.abort().catch(() => {})
+    throw thrown
+  }
+}
 
 /** Whether it was carried out, an end that failed does not tell, unless somebody else had the id by then. */
 const ended = async (end: () => Promise<void>): Promise<void> => {

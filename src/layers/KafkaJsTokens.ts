@@ -155,17 +155,17 @@ const fetchToken = async ({ clientId = "", clientSecret, scope, tokenUrl = "" }:
   // What stands before the @ is neither sent nor shown: the client has its own id and secret.
   url.username = url.password = ""
   const pair = [clientId, clientSecret === undefined ? "" : Redacted.value(clientSecret)].map(encoded).join(":")
-  const answer = await fetch(url, {
+  const request: RequestInit = {
     method: "POST",
     headers: { accept: "application/json", authorization: `Basic ${Buffer.from(pair).toString("base64")}` },
     body: new URLSearchParams({ grant_type: "client_credentials", ...(scope === undefined ? undefined : { scope }) }),
     // It would get the secret, too.
     redirect: "manual",
     signal: AbortSignal.timeout(timeoutMillis)
-  }).then(
-    async (response) => ({ status: response.status, text: await response.text() }),
-    (thrown: Error) => fail("away", `${where} cannot be reached: ${words(thrown.cause ?? thrown)}`)
-  )
+  }
+  const answer = await fetch(url, request)
+    .then(async (response) => ({ status: response.status, text: await response.text() }))
+    .catch((thrown: Error) => fail("away", `${where} cannot be reached: ${words(thrown.cause ?? thrown)}`))
   const { access_token, error, expires_in } = fieldsOf(answer.text)
   if (answer.status !== 200) {
     const isAway = answer.status >= 500 || answer.status === 429 || answer.status === 408

@@ -164,7 +164,12 @@ export interface TransactionsOptions extends Omit<ProducerOptions, "acks" | "ide
 export interface Transactions {
   /** Fences whoever had the id before: returns once nothing of his can be committed any more. */
   readonly fence: Effect.Effect<void, KafkaError>
-  /** Writes records and commits offsets, both or none. Fails: `KafkaError`; after `away` the outcome is not known. */
+  /**
+   * Writes records and commits offsets, both or none.
+   *
+   * Fails: `KafkaError`, `fenced` also without a `fence` before; after `away` the outcome is not known. After any failure
+   * it has to be fenced again.
+   */
   readonly commit: (
     messages: ReadonlyArray<KafkaMessage>,
     offsets: ReadonlyArray<Committed>

@@ -47,14 +47,10 @@ export class KafkaTransactions {
 
   /** Returns once nobody who had these partitions before can commit anything of them any more. */
   take(places: ReadonlyArray<Place>): Effect.Effect<void, KafkaError> {
-    return Effect.forEach(
-      places,
-      (place) => Effect.flatMap(this.hold(place), ({ transactions }) => transactions.fence),
-      {
-        concurrency: fencesMax,
-        discard: true
-      }
-    )
+    return Effect.forEach(places, (place) => Effect.flatMap(this.hold(place), takeAnew), {
+      concurrency: fencesMax,
+      discard: true
+    })
   }
 
   /** Gives up all but these. */
@@ -79,6 +75,7 @@ export class KafkaTransactions {
   commit(partition: Partition, answers: ReadonlyArray<Answer>): Effect.Effect<void, KafkaError> {
     return Effect.flatMap(this.hold(partition.place), (held) =>
       Effect.gen({ self: this }, function* () {
+        if (partition.lost) return yield* elsewhere(partition)
         yield* this.resolve(held, partition)
         const open = answers.filter(({ offset }) => partition.isOpen(offset))
         const settling = new Set(open.map(({ offset }) => offset))
@@ -94,13 +91,8 @@ export class KafkaTransactions {
         )
         if (Result.isSuccess(result)) return this.committed(held, partition)
         const { trouble } = result.failure
-        if (trouble === "away") {
-          if (yield* this.resolve(held, partition)) return
-        } else {
-          held.doubt = undefined
-          partition.denied()
-        }
         if (trouble === "fenced") this.options.onFenced(partition)
+        else if (yield* this.resolve(held, partition)) return
         return yield* result.failure
       }).pipe(Semaphore.withPermits(held.alone, 1))
     )
@@ -121,8 +113,7 @@ export class KafkaTransactions {
     if (partition.agrees(now)) return false
     // Somebody else has committed in between: by opening the id anew we took it from him, so he will take it back.
     this.options.onFenced(partition)
-    const reason = `${partition.name} is read by another member now`
-    return yield* new KafkaError({ trouble: "fenced", reason })
+    return yield* elsewhere(partition)
   })
 
   private committed(held: Held, partition: Partition): void {
@@ -147,6 +138,18 @@ export class KafkaTransactions {
     })
   }
 }
+
+/** What is read after this is known to be the last word: also of what we sent ourselves. */
+const takeAnew = (held: Held): Effect.Effect<void, KafkaError> =>
+  Effect.andThen(
+    Effect.sync(() => {
+      held.doubt = undefined
+    }),
+    held.transactions.fence
+  ).pipe(Semaphore.withPermits(held.alone, 1))
+
+export const elsewhere = ({ name }: Pick<Partition, "name">): KafkaError =>
+  new KafkaError({ trouble: "fenced", reason: `${name} is read by another member now` })
 
 const isSame = (one: Committed | undefined, other: Committed): boolean =>
   one?.offset === other.offset && one.metadata === other.metadata

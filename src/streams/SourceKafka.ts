@@ -2,11 +2,12 @@
 import { DateTime, Deferred, Duration, Effect, Option, Schema, Stream } from "effect"
 import * as Component from "../services/Component.ts"
 import * as Fields from "../services/Fields.ts"
-import { KafkaClient, KafkaError, type MemberOptions, type TransactionsOptions } from "../services/Kafka.ts"
+import { KafkaClient, type KafkaError, type MemberOptions, type TransactionsOptions } from "../services/Kafka.ts"
 import * as KafkaConnection from "../services/KafkaConnection.ts"
 import { Downstream, type Source, type Transact } from "../services/Source.ts"
 import * as KafkaOptions from "./KafkaOptions.ts"
 import { KafkaSession, type Options as SessionOptions } from "./KafkaSession.ts"
+import { elsewhere } from "./KafkaTransactions.ts"
 
 interface All extends MemberOptions, Omit<SessionOptions, "member" | "downstream" | "name" | "source" | "exactlyOnce"> {
   readonly pipeline: string
@@ -93,7 +94,7 @@ const transact = (
     ([name, group]) => {
       const partition = session?.assigned.get(name)
       if (partition === undefined || partition.lost || session?.transactions === undefined) {
-        return Effect.fail(new KafkaError({ trouble: "fenced", reason: `${name} is read by another member now` }))
+        return Effect.fail(elsewhere({ name }))
       }
       return session.transactions.commit(
         partition,

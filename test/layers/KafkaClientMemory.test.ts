@@ -489,6 +489,9 @@ describe("KafkaClientMemory, transactions", () => {
       assert.strictEqual(yield* troubleOf(long), "refused")
       assert.deepStrictEqual(texts(kafka.records("t", 0)), ["a", "c"])
       assert.strictEqual(kafka.committed("g", "t", 2)!.offset, 5)
+      // After a failure it is to be taken again.
+      assert.strictEqual(yield* troubleOf(newer.commit([], [commit(2, 7)])), "fenced")
+      yield* newer.fence
       yield* newer.commit([], [commit(2, 7)])
       assert.strictEqual(kafka.committed("g", "t", 2)!.offset, 7)
     }))
