@@ -77,8 +77,13 @@ export class KafkaTransactions {
       Effect.gen({ self: this }, function* () {
         if (partition.lost) return yield* elsewhere(partition)
         yield* this.resolve(held, partition)
-        const open = answers.filter(({ offset }) => partition.isOpen(offset))
-        const settling = new Set(open.map(({ offset }) => offset))
+        const settling = new Set<number>()
+        // After a fence the same offset may be answered twice: by what was at work before, and by what came again.
+        const open = answers.filter(({ offset }) => {
+          const isFirst = partition.isOpen(offset) && !settling.has(offset)
+          if (isFirst) settling.add(offset)
+          return isFirst
+        })
         const news = partition.commit(settling)
         if (news === undefined && open.length === 0) return
         const offset = news ?? partition.position(settling)

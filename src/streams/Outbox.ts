@@ -60,7 +60,8 @@ class PublishAttempt extends Attempt<void> {
   }
 
   call() {
-    return this.outbox.plan.publisher.publish(this.batch.map((_) => _.outgoing))
+    const open = this.batch.filter((_) => !_.gone)
+    return this.outbox.plan.publisher.publish(open.map((_) => _.outgoing))
   }
 
   succeed(): void {

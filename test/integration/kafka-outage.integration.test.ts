@@ -10,11 +10,11 @@ describe.skipIf(Kafka.reason !== undefined)("when the broker is away", () => {
   })
   afterAll(() => kit?.close())
 
-  const config = (topic: string, group: string, url: string, out?: string) => ({
+  const config = (topic: string, group: string, url: string, out?: string, brokers = kit.brokers) => ({
     pipelines: {
       work: {
         source: {
-          ...{ type: "kafka", brokers: kit.brokers, topic, group },
+          ...{ type: "kafka", brokers, topic, group },
           ...{ session: { timeout: "6 seconds" }, requestTimeout: "4 seconds" }
         },
         dispatch: [{ type: "http", url }],
@@ -110,6 +110,18 @@ describe.skipIf(Kafka.reason !== undefined)("when the broker is away", () => {
     const stored = new Set((await kit.read(out)).map(({ value }) => Kafka.numberedOf(value).n))
     const missing = Array.from({ length: count }, (_, i) => i + 1).filter((n) => !stored.has(n))
     assert.deepStrictEqual(missing, [])
+  })
+
+  it("reaches the cluster by the others when the first of its brokers is away", async () => {
+    const [topic, out, group] = [await kit.topic("in"), await kit.topic("out"), Kafka.fresh("group")]
+    await kit.send(topic, Kafka.numbered(100, 10))
+    const endpoint = await Kafka.endpoint(({ body }) => ({ body }))
+    // Nobody listens on port 9.
+    const running = Kafka.sluice(config(topic, group, endpoint.url, out, ["127.0.0.1:9", ...kit.brokers])).start()
+    await Kafka.until("all is published", async () => (await kit.size(out)) === 100, 15)
+    await Kafka.drained(kit, group, topic)
+    assert.strictEqual((await running.stop()).code, 0, running.stderr())
+    assert.strictEqual(endpoint.calls.length, 100)
   })
 
   it("waits for a topic that does not exist yet, says so once, and works when it is there", async () => {

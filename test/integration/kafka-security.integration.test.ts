@@ -23,16 +23,17 @@ const secrets = {
   scram: "pw-of-scram",
   wrong: "pw-of-nobody",
   passphrase: "pw-of-the-key",
-  client: "pw/of the+client"
+  client: "pw/of the+client",
+  url: "pw-in-the-url"
 }
 const encodedClient = encodeURIComponent(secrets.client).replaceAll("%20", "+")
 const basic = Buffer.from(`sluice:${encodedClient}`).toString("base64")
 
 /** An unsecured token, as Kafka's validator for development takes it. */
-const tokenOf = (seconds: number, name = "me"): string => {
+const tokenOf = (seconds: number): string => {
   const now = Math.floor(Date.now() / 1000)
   const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url")
-  return `${part({ alg: "none" })}.${part({ sub: name, iat: now - 10, exp: now + seconds })}.`
+  return `${part({ alg: "none" })}.${part({ sub: "me", iat: now - 10, exp: now + seconds })}.`
 }
 
 const skipped = Kafka.reason !== undefined || noOpenssl !== undefined
@@ -42,7 +43,10 @@ describe.skipIf(skipped)("a secured kafka", { timeout: 120_000 }, () => {
   beforeAll(async () => {
     certificates = await makeCertificates()
     kit = await Kafka.open(secured(certificates))
-  })
+    // A coordinator that is only beginning is an outage, too.
+    const topic = await kit.topic("first", 1)
+    for (let i = 0; i < 8; i++) await kit.noted(Kafka.fresh("first"), topic)
+  }, 120_000)
   afterAll(async () => {
     await kit?.close()
     certificates?.remove()
@@ -51,18 +55,9 @@ describe.skipIf(skipped)("a secured kafka", { timeout: 120_000 }, () => {
   const outputs: Array<() => string> = []
   const granted: Array<string> = []
   afterEach(() => {
-    const shown = outputs
-      .splice(0)
-      .map((output) => output())
-      .join("\n")
-    const keys = [
-      ...certificates.keys,
-      ...granted.splice(0),
-      basic,
-      encodedClient,
-      "pw-in-the-",
-      ...Object.values(secrets)
-    ]
+    const shown = outputs.map((output) => output()).join("\n")
+    outputs.length = 0
+    const keys = [...certificates.keys, ...granted.splice(0), basic, encodedClient, ...Object.values(secrets)]
     for (const secret of keys) assert.notInclude(shown, secret)
     assert.notMatch(shown, /\n\s+at |PRIVATE KEY/)
   })
@@ -111,12 +106,8 @@ describe.skipIf(skipped)("a secured kafka", { timeout: 120_000 }, () => {
     const running = start((await piping(connection)).config)
     const ended = await running.ended
     assert.strictEqual(ended.code, 1, ended.stderr)
-    assertRefused(running.lines(), reason)
-  }
-  const assertRefused = (lines: ReadonlyArray<Kafka.Line>, reason: RegExp) => {
-    const messages = Kafka.warnings(lines).map(({ message }) => message)
-    const text = messages.join("\n")
-    assert.strictEqual(messages.length, 2, text)
+    const messages = Kafka.warnings(running.lines()).map(({ message }) => message)
+    assert.strictEqual(messages.length, 2, ended.stderr)
     for (const message of messages) assert.match(message, reason)
     assert.match(messages[0]!, /: starting again in 0\.2 s$/)
     assert.match(messages[1]!, /: failed 2 times within 60 s, giving up$/)
@@ -265,16 +256,16 @@ describe.skipIf(skipped)("a secured kafka", { timeout: 120_000 }, () => {
     const { calls, connection, together } = await identity(4)
     const all = await piping(connection)
     const running = start(all.config)
-    for (const size of [20, 40]) {
-      await sent(all)
-      await arrived(all, size)
-      // The publisher has nothing to say until its session has run out.
-      await sleep(5000)
-    }
+    await sent(all)
+    await arrived(all)
+    // The publisher has nothing to say until its session has run out.
+    await sleep(5000)
+    await sent(all)
+    await arrived(all, 40)
     const ended = await running.stop()
     assert.strictEqual(ended.code, 0, ended.stderr)
     assert.deepStrictEqual(Kafka.warnings(running.lines()), [])
-    assert.isAtLeast(calls.length, 3)
+    assert.isAtLeast(calls.length, 2)
     assert.isAtMost(calls.length, 8)
     assert.strictEqual(together(), 1)
   })
@@ -282,10 +273,10 @@ describe.skipIf(skipped)("a secured kafka", { timeout: 120_000 }, () => {
   it("waits for a token endpoint that is away, and gives up when it refuses", async () => {
     const gone = (await identity(3600)).connection
     const silent = await listening((client) => client.destroy())
-    const tokenUrl = `http://me:pw-in-the-url@${silent}/token?key=pw-in-the-query`
+    const tokenUrl = `http://me:${secrets.url}@${silent}/token?key=${secrets.url}`
     const echo = JSON.stringify({ error: "invalid_client", error_description: `no ${secrets.client} here` })
     const denied = await identity(3600, () => ({ status: 401, body: echo }))
-    const busy = await identity(3600, (calls) => (calls < 8 ? { status: 503, body: echo } : undefined))
+    const busy = await identity(3600, (calls) => (calls < 5 ? { status: 503, body: echo } : undefined))
     await Promise.all([
       away([
         { ...gone, sasl: { ...gone.sasl, tokenUrl } },
