@@ -14,6 +14,7 @@ import {
   visit
 } from "yaml"
 import type { Problem } from "../services/Component.ts"
+import { secretExpected } from "../services/Fields.ts"
 
 /** One wrong place. */
 export interface Finding {
@@ -243,6 +244,7 @@ const sentence = (
   hide: (text: string) => string
 ): string => {
   const written = (node as Filled | undefined)?.[asWritten]
+  if (expected === secretExpected) return `expected ${expected}`
   const text = written === undefined ? shown(found) : oneLine(short(written))
   const near = words === undefined ? undefined : nearest(String(found ?? path.at(-1)), words)
   return masked.written(

@@ -132,7 +132,7 @@ export const make = Effect.fnUntraced(function* ({
 })
 
 const reasonOf = ({ reason, trouble }: KafkaError): string =>
-  trouble === "tooLarge"
+  trouble === "unfit"
     ? `${reason}: a letter is a little larger than its message, raise the topic's max.message.bytes`
     : reason
 

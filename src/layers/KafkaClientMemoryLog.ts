@@ -101,7 +101,7 @@ export const make = ({ brokers, partitionsDefault, recordBytesMax }: Options) =>
       }
       if (sizeOf(recordOf(message, 0, 0)) > recordBytesMax) {
         return yield* new KafkaError({
-          trouble: "tooLarge",
+          trouble: "unfit",
           reason: `a record for ${topic} is larger than ${recordBytesMax} bytes (MESSAGE_TOO_LARGE)`
         })
       }

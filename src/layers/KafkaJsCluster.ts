@@ -151,7 +151,7 @@ const common = (
   { brokers, clientId, connectMillis, requestMillis, sasl, tls }: Connection,
   { socketFactory }: Sockets
 ): KafkaConfig => ({
-  brokers: [...brokers],
+  brokers: seeds(brokers),
   clientId,
   connectionTimeout: connectMillis,
   authenticationTimeout: connectMillis,
@@ -168,6 +168,12 @@ const common = (
 
 /** Units: milliseconds before the end of a session. The vendor's ten seconds log in at each request of a shorter one. */
 const reauthMillis = 1_000
+
+/** The vendor begins with the first of the list, and what fails is given up and opened anew: with any of them. */
+const seeds = (brokers: ReadonlyArray<string>): Array<string> => {
+  const first = Math.floor(Math.random() * brokers.length)
+  return [...brokers.slice(first), ...brokers.slice(0, first)]
+}
 
 const plain = <A>(secret: Redacted.Redacted<A> | undefined): A | undefined =>
   secret === undefined ? undefined : Redacted.value(secret)
@@ -255,9 +261,10 @@ const troubles: Readonly<Record<string, Trouble>> = {
   INVALID_PRODUCER_EPOCH: "fenced",
   TRANSACTION_COORDINATOR_FENCED: "fenced",
   INVALID_PRODUCER_ID_MAPPING: "fenced",
-  MESSAGE_TOO_LARGE: "tooLarge",
-  RECORD_LIST_TOO_LARGE: "tooLarge",
-  INVALID_RECORD: "refused",
+  MESSAGE_TOO_LARGE: "unfit",
+  RECORD_LIST_TOO_LARGE: "unfit",
+  INVALID_RECORD: "unfit",
+  INVALID_TIMESTAMP: "unfit",
   INVALID_TOPIC_EXCEPTION: "refused",
   INVALID_REQUIRED_ACKS: "refused",
   INVALID_GROUP_ID: "refused",

@@ -141,10 +141,11 @@ const messageOf = (topic: string, { envelope, key, value }: Outgoing, carried: R
   headers: headersOf(envelope, carried)
 })
 
+/** Whatever is not the record's fault is an outage: also a password that is wrong today. */
 const publishError = (topic: string, { cause, reason, trouble }: KafkaError): PublishError =>
   new PublishError({
     reason: `Kafka topic ${topic}: ${reason}`,
-    presence: trouble === "away" ? "unreachable" : "answered",
-    retryable: trouble === "away" || trouble === "fenced",
+    presence: trouble === "unfit" || trouble === "fenced" ? "answered" : "unreachable",
+    retryable: trouble !== "unfit",
     ...(cause === undefined ? undefined : { cause })
   })

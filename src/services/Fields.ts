@@ -85,11 +85,14 @@ export const Text = from(Schema.String, Schema.String, "text that is not empty",
   value === "" ? undefined : value
 )
 
+/** What is wrong with a secret is told without it. */
+export const secretExpected = "text, in quotes where it could be read as something else; what came is not shown"
+
 /** Never logged, never printed. */
 export const Secret = from(
   Schema.String,
   Schema.Redacted(Schema.String),
-  "text",
+  secretExpected,
   (value): Redacted.Redacted<string> | undefined => Redacted.make(value)
 )
 

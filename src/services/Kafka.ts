@@ -5,9 +5,10 @@ import type { Connection } from "./KafkaConnection.ts"
 /**
  * away: the broker, its leader or its coordinator cannot be reached just now · rebalance: the group is being shared out
  * anew, join again · evicted: no member any more, join as a new one · fenced: somebody else has our transactional id ·
- * tooLarge: the broker takes no record of this size · refused: trying again cannot help.
+ * unfit: the broker takes no such record, by its size or form · refused: trying again cannot help until somebody changes
+ * a password, a permission or a setting.
  */
-export const Trouble = Schema.Literals(["away", "rebalance", "evicted", "fenced", "tooLarge", "refused"])
+export const Trouble = Schema.Literals(["away", "rebalance", "evicted", "fenced", "unfit", "refused"])
 export type Trouble = typeof Trouble.Type
 
 /** A request to Kafka was not granted. */

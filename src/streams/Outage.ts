@@ -1,8 +1,8 @@
 /** Tells an outage with one line when it has lasted a moment and one when it is over, however many calls fail in it. */
 import { Clock, Effect } from "effect"
 
-/** Units: milliseconds. From when on an outage is worth a line. */
-const toldMillis = 1_000
+/** Units: milliseconds. From when on an outage is worth a line: a group that is just loaded takes longer than a leader that moves. */
+const toldMillis = 3_000
 
 export interface Outage {
   /** One of the ways to the other side failed. */

@@ -66,6 +66,10 @@ describe("Config", () => {
           ].join("\n")
         ],
         [
+          "pipelines:\n  a:\n    source: { type: kafka, brokers: a, topic: t, sasl: { mechanism: plain, username: u, password: 12345678 } }\n",
+          "x.yaml:3:87: pipelines.a.source.sasl.password: expected text, in quotes where it could be read as something else; what came is not shown"
+        ],
+        [
           `pipelines:\n  a:\n    ${stdin}\n    publish: [{ type: kafka, topic: out }]\n`,
           "x.yaml:4:15: pipelines.a.publish.0.brokers: expected the brokers, since the pipeline's source is not kafka, found nothing"
         ],

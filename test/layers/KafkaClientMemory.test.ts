@@ -423,7 +423,7 @@ describe("KafkaClientMemory, logs", () => {
         const careless = yield* kafka.client.producer({ ...producerOptions, acks: 0, idempotent: false })
         assert.deepStrictEqual(yield* careless.send([message("5", { topic: "new" })]), [at(0, -1, "new")])
         const large = careless.send([message("6"), message("x".repeat(101))])
-        assert.strictEqual(yield* troubleOf(large), "tooLarge")
+        assert.strictEqual(yield* troubleOf(large), "unfit")
         assert.strictEqual(yield* troubleOf(careless.send([message("7", { partition: 4 })])), "refused")
       }),
     { recordBytesMax: 100 }

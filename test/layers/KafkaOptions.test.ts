@@ -15,7 +15,7 @@ const connectionOf = Effect.fnUntraced(function* (
   folder = "/nowhere"
 ) {
   const decoded = yield* Effect.orDie(
-    Schema.decodeUnknownEffect(Schema.Struct(KafkaConnection.fields))(options, { onExcessProperty: "error" })
+    Schema.decodeEffect(Schema.Struct(KafkaConnection.fields))(options, { onExcessProperty: "error" })
   )
   return yield* KafkaOptions.connectionOf(decoded, brokers, folder)
 })
@@ -164,7 +164,7 @@ layer(NodeServices.layer)("KafkaOptions", (it) => {
   it.effect("takes TLS and SASL of the pipeline's own source when there are no brokers", () =>
     Effect.gen(function* () {
       const source = { type: "kafka", brokers: "a", tls: true, sasl: { mechanism: "oauthbearer", token: "t" } } as const
-      const options = yield* Effect.orDie(Schema.decodeUnknownEffect(Schema.Struct(KafkaConnection.fields))({}))
+      const options = yield* Effect.orDie(Schema.decodeEffect(Schema.Struct(KafkaConnection.fields))({}))
       const { brokers, connection } = yield* KafkaOptions.shared(options, { source })
       assert.strictEqual(brokers, "a")
       assert.strictEqual(connection.tls, true)
