@@ -3,6 +3,7 @@ import { Buffer } from "node:buffer"
 import { Console, DateTime, Effect, Option, Schema } from "effect"
 import { DeadLetters, type Letter, type Replayed } from "../services/DeadLetters.ts"
 import { Runners } from "../services/Runners.ts"
+import { lines, oneLine } from "../streams/OneLine.ts"
 import * as App from "./App.ts"
 import type { Loaded } from "./Config.ts"
 import * as Utf8 from "./Utf8.ts"
@@ -30,7 +31,7 @@ export const list = Effect.fnUntraced(function* (loaded: Loaded, json: boolean) 
   if (letters.length === 0) return yield* Console.log("no dead letters")
   for (const letter of letters) {
     const { at, attempts, event = "-", id, pipeline, reason } = summary(letter)
-    yield* Console.log(`${id}  ${at}  ${pipeline}  ${event ?? "-"}  attempts ${attempts}  ${reason}`)
+    yield* Console.log(oneLine(`${id}  ${at}  ${pipeline}  ${event ?? "-"}  attempts ${attempts}  ${reason}`))
   }
 })
 
@@ -41,7 +42,7 @@ export const show = Effect.fnUntraced(function* (id: string, json: boolean) {
   const whole = detail(letter)
   if (json) return yield* Console.log(JSON.stringify(whole))
   for (const [name, value] of Object.entries(whole)) {
-    yield* Console.log(`${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`)
+    yield* Console.log(lines(`${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`))
   }
 })
 
@@ -69,7 +70,7 @@ export const replay = Effect.fnUntraced(function* (loaded: Loaded, ids: Readonly
   if (json) return yield* Console.log(JSON.stringify(outcomes))
   if (outcomes.length === 0) return yield* Console.log("no dead letters")
   for (const { id, outcome, reason } of outcomes) {
-    yield* Console.log(`${id}  ${outcome}${reason === undefined ? "" : `  ${reason}`}`)
+    yield* Console.log(oneLine(`${id}  ${outcome}${reason === undefined ? "" : `  ${reason}`}`))
   }
 })
 
@@ -102,10 +103,18 @@ const summary = ({ at, attempts, event, id, leg, pipeline, reason, stage }: Lett
 })
 
 const detail = (letter: Letter) => {
-  const { headers, id, key, payload, position, receivedAt, source } = letter.envelope
+  const { headers, id, key, partition, payload, position, receivedAt, source, tombstone } = letter.envelope
   return {
     ...summary(letter),
-    envelope: { id, source, key: key ?? null, position: position ?? null, headers, receivedAt: iso(receivedAt) },
-    payload: Utf8.decode(payload) ?? { base64: Buffer.from(payload).toString("base64") }
+    envelope: {
+      id,
+      source,
+      key: key ?? null,
+      ...(partition === undefined ? undefined : { partition }),
+      position: position ?? null,
+      headers,
+      receivedAt: iso(receivedAt)
+    },
+    payload: tombstone === true ? null : (Utf8.decode(payload) ?? { base64: Buffer.from(payload).toString("base64") })
   }
 }

@@ -15,6 +15,7 @@ import {
 } from "yaml"
 import type { Problem } from "../services/Component.ts"
 import { secretExpected } from "../services/Fields.ts"
+import { oneLine } from "../streams/OneLine.ts"
 
 /** One wrong place. */
 export interface Finding {
@@ -96,10 +97,6 @@ export const parse = (file: string, text: string, environment: Environment): Con
     }
   }
 }
-
-/** A key may be any text. */
-const oneLine = (text: string): string =>
-  text.replaceAll(/\p{Cc}/gu, (character) => JSON.stringify(character).slice(1, -1))
 
 /** Parser and decoder follow the nesting with the stack, which a hostile file can use up. */
 const tried = <A>(read: () => A): A | Error => {

@@ -76,6 +76,8 @@ export const component = Component.dispatcher({
     redirects: Fields.orElse(Fields.int(0, 20), 0),
     /** What becomes of a message whose retries are spent on a 5xx: buried, or answered with it as a refusal. */
     spent: Fields.orElse(Schema.Literals(["bury", "refuse"]), "bury"),
+    /** Whether a redirect that is not followed counts as a good answer. */
+    acceptRedirects: Fields.orElse(Fields.Boolean, false),
     /** A larger answer is a failure. */
     responseMax: Fields.orElse(Fields.Bytes, HttpCall.responseMaxDefault)
   }),

@@ -221,6 +221,7 @@ const dispatchOf = (translation: Translation, handler: Part, at: Place): unknown
     redirects: 10,
     responseMax,
     retryOn: ["5xx"],
+    acceptRedirects: true,
     spent: "refuse",
     ...translation.passed(handler, ["timeout", "oauth2"], at)
   }

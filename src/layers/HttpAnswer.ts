@@ -41,6 +41,8 @@ export interface Judging {
   readonly where: string
   readonly redirects: number
   readonly retried: Retried
+  /** Whether a redirect that is not followed counts as a good answer. */
+  readonly acceptsRedirects: boolean
   /** Whether the answer of a spent failure is wanted. */
   readonly isKept: boolean
   readonly conceal: Conceal | undefined
@@ -48,7 +50,8 @@ export interface Judging {
 
 export const judge = (judging: Judging, answer: Answer): Effect.Effect<Reply, Failure> => {
   const { body, headers, status } = answer
-  if (status < 300) return Effect.succeed({ kind: "accepted", payload: body, status, headers })
+  if (status < 300 || (status < 400 && judging.acceptsRedirects))
+    return Effect.succeed({ kind: "accepted", payload: body, status, headers })
   if (judging.retried(status)) return failed(judging, answer)
   const reason = status < 400 ? redirectSentence(judging, answer) : sentence(judging, answer)
   if (status >= 500) return Effect.fail({ reason, presence: "answered", retryable: false })

@@ -40,7 +40,9 @@ export interface Options {
   readonly connections: number
   /** Applied to what a reason shows of the target. */
   readonly hide?: ((text: string) => string) | undefined
-  /** Applied to what a reason shows of an answer. */
+  /** Whether a redirect that is not followed counts as a good answer; it is a refusal by default. */
+  readonly acceptRedirects?: boolean | undefined
+  /** Applied to what a reason shows of an answer; `hide` by default. */
   readonly conceal?: Conceal | undefined
   /** Each call carries a token that is got like this. */
   readonly oauth2?: HttpOauth2.Options | undefined
@@ -108,7 +110,14 @@ export const make: (options: Options) => Effect.Effect<HttpCall, OptionsError, S
     const target = hide(shown(url))
     const where = `${method} ${target}`
     const probed = { ...limits, timeoutMillis: Math.min(timeoutMillis, probeMillis), redirects: 0 }
-    const judging: Judging = { where, redirects, retried, isKept: options.spent === "refuse", conceal: options.conceal }
+    const judging: Judging = {
+      where,
+      redirects,
+      retried,
+      acceptsRedirects: options.acceptRedirects ?? false,
+      isKept: options.spent === "refuse",
+      conceal: options.conceal ?? options.hide
+    }
     const answerTo = (body: Body, headers: Readonly<Record<string, string>>): Effect.Effect<Answer, Failure> =>
       Effect.mapError(send(agent, { method, url, headers, body }, limits), (broken) =>
         failureOf(where, limits, retried, broken, hide)

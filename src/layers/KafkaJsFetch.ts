@@ -2,6 +2,7 @@
 import { Buffer } from "node:buffer"
 import type { Fetched, KafkaRecord, MemberOptions, Place } from "../services/Kafka.ts"
 import * as Cluster from "./KafkaJsCluster.ts"
+import * as Errors from "./KafkaJsErrors.ts"
 
 /** Fetches that brought nothing although there is something, after which a batch must be empty by compaction. */
 const emptyFetchesMax = 3
@@ -105,7 +106,7 @@ const moved: ReadonlySet<string> = new Set([
 
 /** The vendor fails the whole fetch for one partition. */
 const problemOf = (thrown: unknown, from: ReadonlyArray<From>): ReadonlyArray<Fetched> | undefined => {
-  const error = Cluster.vendorError(thrown) as Error & Partial<Place> & { readonly type?: string }
+  const error = Errors.vendorError(thrown) as Error & Partial<Place> & { readonly type?: string }
   const nothing = ({ offset, partition, topic }: From, problem: Fetched["problem"]): Fetched => ({
     topic,
     partition,

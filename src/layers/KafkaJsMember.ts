@@ -5,6 +5,7 @@ import kafkajs from "kafkajs"
 import { type Committed, KafkaError, type Member, type MemberOptions, type Place } from "../services/Kafka.ts"
 import { assign } from "../streams/KafkaAssignment.ts"
 import * as Cluster from "./KafkaJsCluster.ts"
+import * as Errors from "./KafkaJsErrors.ts"
 import { KafkaJsFetch } from "./KafkaJsFetch.ts"
 
 const { AssignerProtocol } = kafkajs
@@ -48,15 +49,15 @@ class MemberOfGroup implements Member, Reader {
     this.reads = new KafkaJsFetch(options)
   }
 
-  readonly cluster = Cluster.tried(async () => {
+  readonly cluster = Errors.tried(async () => {
     await this.ready()
     return this.vendor.brokerPool.metadata?.clusterId ?? "kafka"
   })
 
   readonly join = (owned: ReadonlyArray<Place>): Effect.Effect<ReadonlyArray<Place>, KafkaError> =>
-    Cluster.tried(() => this.joinGroup(owned)).pipe(
+    Errors.tried(() => this.joinGroup(owned)).pipe(
       Effect.mapError((error) =>
-        Cluster.isUnknownTopic(error.cause)
+        Errors.isUnknownTopic(error.cause)
           ? new KafkaError({ trouble: "away", reason: `there is no topic ${this.options.topics} (yet)` })
           : error
       ),
@@ -98,7 +99,7 @@ class MemberOfGroup implements Member, Reader {
   }
 
   readonly offsets: Member["offsets"] = (places, at) =>
-    Cluster.tried(async () => {
+    Errors.tried(async () => {
       await this.ready()
       const topics = Cluster.byTopic(places, ({ partition }) => ({ partition }))
       const found = await this.vendor.fetchTopicsOffset(
@@ -112,7 +113,7 @@ class MemberOfGroup implements Member, Reader {
     })
 
   readonly leaders: Member["leaders"] = (places, fresh) =>
-    Cluster.tried(async () => {
+    Errors.tried(async () => {
       await this.ready()
       if (fresh) await this.vendor.refreshMetadata()
       const found = new Map<number, Array<Place>>()
@@ -129,9 +130,9 @@ class MemberOfGroup implements Member, Reader {
     })
 
   readonly fetch: Member["fetch"] = (broker, from) =>
-    Cluster.tried(async () => this.reads.fetch(await this.vendor.findBroker({ nodeId: broker }), from))
+    Errors.tried(async () => this.reads.fetch(await this.vendor.findBroker({ nodeId: broker }), from))
 
-  readonly places = Cluster.tried(async () => {
+  readonly places = Errors.tried(async () => {
     await this.vendor.connect()
     try {
       const shape = await this.shapeOf(await this.topics())
@@ -139,12 +140,12 @@ class MemberOfGroup implements Member, Reader {
         Array.from({ length: count }, (_, partition): Place => ({ topic, partition }))
       )
     } catch (thrown) {
-      if (Cluster.isUnknownTopic(thrown)) return []
+      if (Errors.isUnknownTopic(thrown)) return []
       throw thrown
     }
   })
 
-  readonly grown = Cluster.tried(async () => {
+  readonly grown = Errors.tried(async () => {
     await this.ready()
     await this.vendor.refreshMetadata()
     const now = await this.shapeOf(await this.topics())
@@ -195,7 +196,7 @@ class MemberOfGroup implements Member, Reader {
     over: "data" | "group",
     call: (coordinator: Cluster.Broker) => Promise<A>
   ): Effect.Effect<A, KafkaError> {
-    return Cluster.tried(async () => {
+    return Errors.tried(async () => {
       const link = this[over]
       link.coordinator ??= await this.findCoordinator(link)
       return call(link.coordinator)

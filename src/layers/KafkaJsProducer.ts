@@ -14,6 +14,7 @@ import {
 } from "../services/Kafka.ts"
 import type { Connection } from "../services/KafkaConnection.ts"
 import * as Cluster from "./KafkaJsCluster.ts"
+import * as Errors from "./KafkaJsErrors.ts"
 
 const { CompressionTypes, Partitioners } = kafkajs
 
@@ -65,7 +66,7 @@ export const make = (options: ProducerOptions): Effect.Effect<Producer, never, S
   })
 
 const send = (options: ProducerOptions, { producer, reset }: Reusable, messages: ReadonlyArray<KafkaMessage>) =>
-  Cluster.tried(async () => {
+  Errors.tried(async () => {
     const { producer: vendor } = await producer()
     const sent = messages.map(sentOf)
     const acks = options.acks === "all" ? -1 : options.acks
@@ -99,7 +100,7 @@ export const makeTransactions = (options: TransactionsOptions): Effect.Effect<Tr
         }),
         reset
       )
-      const fence = Cluster.tried(async () => {
+      const fence = Errors.tried(async () => {
         const { producer: vendor } = await producer()
         const transaction = await vendor.transaction()
         await transaction.abort()
@@ -111,7 +112,7 @@ export const makeTransactions = (options: TransactionsOptions): Effect.Effect<Tr
           Effect.tapError(fence, () => giveUp)
         ),
         commit: (messages, offsets) =>
-          Cluster.tried(async () => {
+          Errors.tried(async () => {
             if (!held) {
               const reason = `the transactional id ${options.transactionalId} is not held any more`
               throw new KafkaError({ trouble: "fenced", reason })
@@ -148,7 +149,7 @@ const ended = async (end: () => Promise<void>): Promise<void> => {
   try {
     await end()
   } catch (thrown) {
-    const { reason, trouble } = Cluster.kafkaError(thrown)
+    const { reason, trouble } = Errors.kafkaError(thrown)
     throw new KafkaError({ trouble: trouble === "fenced" ? trouble : "away", reason, cause: thrown })
   }
 }
@@ -196,7 +197,7 @@ const concurrentAgain = async <A>(call: () => Promise<A>): Promise<A> => {
     try {
       return await call()
     } catch (thrown) {
-      if (Cluster.vendorError(thrown).type !== "CONCURRENT_TRANSACTIONS" || i >= concurrentMax) throw thrown
+      if (Errors.vendorError(thrown).type !== "CONCURRENT_TRANSACTIONS" || i >= concurrentMax) throw thrown
       await new Promise((resume) => setTimeout(resume, concurrentMillis))
     }
   }

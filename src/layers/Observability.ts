@@ -2,6 +2,7 @@
 import { type Context, Effect, Logger, Metric, type Scope } from "effect"
 import { PrometheusMetrics } from "effect/observability"
 import { HttpHost, type HttpHostError, type HttpResponse } from "../services/HttpHost.ts"
+import { oneLine } from "../streams/OneLine.ts"
 import { durationBounds, type Histogram } from "../streams/Stats.ts"
 import * as PartitionMetrics from "./PartitionMetrics.ts"
 import type { Supervised, Supervisor } from "./Supervisor.ts"
@@ -14,7 +15,7 @@ const human = Logger.make(({ date, logLevel, message }) => {
   const text = (Array.isArray(message) ? message : [message])
     .map((part) => (typeof part === "string" ? part : JSON.stringify(part)))
     .join(" ")
-  return `${date.toISOString().slice(11, 23)} ${logLevel.toUpperCase().padEnd(5)} ${text}`
+  return `${date.toISOString().slice(11, 23)} ${logLevel.toUpperCase().padEnd(5)} ${oneLine(text)}`
 })
 
 /** Serves `/livez`, `/readyz` and `/metrics`, where the config has `http`. */

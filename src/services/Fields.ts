@@ -90,7 +90,7 @@ export const secretExpected = "text, in quotes where it could be read as somethi
 
 /** Never logged, never printed. */
 export const Secret = from(
-  Schema.String,
+  Schema.String.annotate({ expected: secretExpected }),
   Schema.Redacted(Schema.String),
   secretExpected,
   (value): Redacted.Redacted<string> | undefined => Redacted.make(value)

@@ -9,8 +9,9 @@ const metadataMax = 4096
 /** Units: characters. A longer map lets a partition take no more, since what is taken may make it longer; a shorter one does again. */
 const metadataFull = 3072
 const metadataFree = 2048
-/** Units: offsets. So few fit whatever happens to them. */
-const unsettledFew = 500
+/** Units: offsets. So few fit as runs whatever becomes of them, with what is taken next; and so near ones fit as bits. */
+const unsettledFew = 800
+const windowNear = 23_000
 
 /** Units: commits without an answer that are remembered. */
 const doubtfulMax = 16
@@ -69,6 +70,11 @@ export class Partition {
     return this.ledger.isOpen(offset)
   }
 
+  /** Settled beyond what is not. */
+  get beyond(): number {
+    return Math.max(0, this.ledger.end - this.watermark - this.ledger.unsettled)
+  }
+
   /** Given and not settled. */
   get unsettled(): number {
     return this.ledger.unsettled
@@ -124,7 +130,8 @@ export class Partition {
 
   /** Whether what is taken now could still be told in a commit when it is settled. */
   takes(): boolean {
-    if (this.ledger.unsettled < unsettledFew) this.full = false
+    if (this.ledger.end - this.watermark < windowNear) this.full = false
+    else if (this.ledger.unsettled > unsettledFew) this.full = true
     else {
       const { complete, text } = Offsets.encode(this.ledger.snapshot(), { charactersMax: metadataMax })
       this.full = !complete || text.length > (this.full ? metadataFree : metadataFull)

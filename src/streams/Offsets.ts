@@ -62,6 +62,11 @@ export class Offsets<Note = void> {
     return this.next
   }
 
+  /** Behind the last one that is seen. */
+  get end(): number {
+    return this.next
+  }
+
   /** What the others wait for to be forgotten. */
   get oldest(): { readonly offset: number; readonly note: Note } | undefined {
     for (const [offset, note] of this.open) return { offset, note }
@@ -106,10 +111,44 @@ export interface Encoded {
 }
 
 /**
- * The settled offsets beyond the watermark as short text: run lengths, alternating open and settled, as variable-length
- * numbers in base 64, behind a version. Nothing settled beyond is empty text.
+ * The settled offsets beyond the watermark as short text behind a version. Nothing settled beyond is empty text.
+ *
+ * As run lengths, alternating open and settled, in variable-length numbers of base 64; where that is too long, as a bit
+ * for each offset, which fits whatever the pattern as long as the offsets are not too far apart.
  */
-export const encode = ({ settled, watermark }: Snapshot, { charactersMax }: EncodeOptions = {}): Encoded => {
+export const encode = (snapshot: Snapshot, options: EncodeOptions = {}): Encoded => {
+  const runs = encodeRuns(snapshot, options)
+  if (runs.complete) return runs
+  const first = snapshot.watermark
+  const bits = bitsVersion.length + Math.ceil((snapshot.settled.at(-1)![1] - first) / 6)
+  return bits <= options.charactersMax! ? { text: encodeBits(snapshot), complete: true } : runs
+}
+
+const encodeBits = ({ settled, watermark }: Snapshot): string => {
+  const values = new Uint8Array(Math.ceil((settled.at(-1)![1] - watermark) / 6))
+  for (const [from, to] of settled) {
+    for (let at = from - watermark; at < to - watermark; at++) values[Math.floor(at / 6)]! |= 1 << (at % 6)
+  }
+  return bitsVersion + Array.from(values, (value) => alphabet[value]).join("")
+}
+
+const decodeBits = (text: string, watermark: number): Snapshot | undefined => {
+  const settled: Array<Run> = []
+  for (let i = bitsVersion.length; i < text.length; i++) {
+    const value = digits.get(text.charCodeAt(i))
+    if (value === undefined) return undefined
+    for (let bit = 0; bit < 6; bit++) {
+      if ((value & (1 << bit)) === 0) continue
+      const at = watermark + (i - bitsVersion.length) * 6 + bit
+      const last = settled.at(-1)
+      if (last?.[1] === at) settled[settled.length - 1] = [last[0], at + 1]
+      else settled.push([at, at + 1])
+    }
+  }
+  return { watermark, settled }
+}
+
+const encodeRuns = ({ settled, watermark }: Snapshot, { charactersMax }: EncodeOptions): Encoded => {
   if (settled.length === 0) return { text: "", complete: true }
   let at = watermark
   let text = version
@@ -127,6 +166,7 @@ export const encode = ({ settled, watermark }: Snapshot, { charactersMax }: Enco
 /** Undefined when the text is not ours (another version, another program, damaged): then nothing is known to be settled. */
 export const decode = (text: string, watermark: number): Snapshot | undefined => {
   if (text === "") return { watermark, settled: [] }
+  if (text.startsWith(bitsVersion)) return decodeBits(text, watermark)
   if (!text.startsWith(version)) return undefined
   const settled: Array<Run> = []
   let at = watermark
@@ -151,6 +191,7 @@ export const decode = (text: string, watermark: number): Snapshot | undefined =>
 }
 
 const version = "s1:"
+const bitsVersion = "b1:"
 /** No run is longer: text that claims more is not ours. */
 const runMax = 2 ** 40
 

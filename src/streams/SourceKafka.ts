@@ -53,7 +53,7 @@ export const make = Effect.fnUntraced(function* (given: Options) {
         watermark: one.watermark,
         lag: Math.max(0, one.end - one.watermark),
         unsettled: one.unsettled,
-        beyond: Math.max(0, one.next - one.watermark - one.unsettled),
+        beyond: one.beyond,
         paused: one.full || session?.fetcher.waiting === true
       })),
     transact: options.exactlyOnce && ((answers) => Effect.suspend(() => transact(session, answers))),

@@ -67,7 +67,7 @@ describe("Config", () => {
         ],
         [
           "pipelines:\n  a:\n    source: { type: kafka, brokers: a, topic: t, sasl: { mechanism: plain, username: u, password: 12345678 } }\n",
-          "x.yaml:3:87: pipelines.a.source.sasl.password: expected text, in quotes where it could be read as something else; what came is not shown"
+          "x.yaml:3:99: pipelines.a.source.sasl.password: expected text, in quotes where it could be read as something else; what came is not shown"
         ],
         [
           `pipelines:\n  a:\n    ${stdin}\n    publish: [{ type: kafka, topic: out }]\n`,

@@ -98,6 +98,7 @@ describe("Eventor", () => {
               redirects: 10,
               responseMax: 8_388_608,
               retryOn: ["5xx"],
+              acceptRedirects: true,
               spent: "refuse"
             }
           ],

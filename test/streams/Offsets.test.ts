@@ -90,7 +90,7 @@ describe("Offsets", () => {
   it("cuts at the far end and says so", () => {
     const snapshot = {
       watermark: 1_000_000,
-      settled: Array.from({ length: 5000 }, (_, i): Offsets.Run => [1_000_001 + 2 * i, 1_000_002 + 2 * i])
+      settled: Array.from({ length: 5000 }, (_, i): Offsets.Run => [1_000_001 + 10 * i, 1_000_002 + 10 * i])
     }
     const whole = Offsets.encode(snapshot)
     assert.isTrue(whole.complete)
@@ -100,6 +100,17 @@ describe("Offsets", () => {
     const read = Offsets.decode(cut.text, snapshot.watermark)!
     assert.deepStrictEqual(read.settled, snapshot.settled.slice(0, read.settled.length))
     assert.isAbove(read.settled.length, 2000)
+  })
+
+  it("tells near offsets whatever their pattern", () => {
+    const settled: Array<Offsets.Run> = []
+    for (let at = 7; at < 24_000; at += 2 + (at % 3)) settled.push([at, at + 1])
+    const snapshot = { watermark: 5, settled }
+    const encoded = Offsets.encode(snapshot, { charactersMax: 4096 })
+    assert.isTrue(encoded.complete)
+    assert.isAtMost(encoded.text.length, 4096)
+    assert.deepStrictEqual(Offsets.decode(encoded.text, 5), snapshot)
+    assert.isUndefined(Offsets.decode("b1:A*", 5))
   })
 
   it("ignores text that is not its own", () => {

@@ -314,7 +314,7 @@ describe("SourceKafka", () => {
     Effect.gen(function* () {
       const lines: Array<string> = []
       const logger = Logger.make(({ message }) => void lines.push(String(message)))
-      const count = 12_000
+      const count = 40_000
       const gate = yield* Deferred.make<void>()
       // Every other key is stuck: nothing beyond can be told in few words.
       yield* produce(kafka, 0, ...Array.from({ length: count }, (_, i) => `k${i}-0`))
