@@ -91,7 +91,7 @@ const check = Command.make(
     yield* Console.log(
       json
         ? JSON.stringify({ ok: true, pipelines: names, warnings })
-        : `${loaded.file.file}: ok, ${names.length} pipelines: ${names.join(", ")}`
+        : `${loaded.file.file}: ok, ${names.length} ${names.length === 1 ? "pipeline" : "pipelines"}: ${names.join(", ")}`
     )
   })
 ).pipe(Command.withDescription("Say what is wrong with a config, without running it"))

@@ -3,6 +3,7 @@ import { Duration, Effect, Exit, FileSystem, Path, Schema, SchemaAST, type Schem
 import type { Component, Problem } from "../services/Component.ts"
 import * as Fields from "../services/Fields.ts"
 import * as KafkaConnection from "../services/KafkaConnection.ts"
+import { bufferMessages } from "../streams/Define.ts"
 import * as Catalog from "./Catalog.ts"
 import { ConfigError, type ConfigFile, type Finding, parse } from "./ConfigFile.ts"
 import * as DetectorRules from "./DetectorRules.ts"
@@ -55,7 +56,7 @@ const Pipeline = Schema.Struct({
   concurrency: Fields.orElse(Fields.int(1, 100_000), 64),
   buffer: Schema.optionalKey(
     Schema.Struct({
-      messages: Fields.orElse(Fields.int(1), 4096),
+      messages: Fields.orElse(Fields.int(1), bufferMessages),
       bytes: Fields.orElse(Fields.Bytes, 64 * 1024 * 1024)
     })
   ),

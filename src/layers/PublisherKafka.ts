@@ -99,6 +99,10 @@ export const component = Component.publisher({
   }),
   make: (options, site) =>
     Effect.gen(function* () {
+      if (!KafkaOptions.isTopic(options.topic)) {
+        const problem = { path: ["topic"], expected: KafkaOptions.topicExpected, found: options.topic }
+        return yield* new Component.OptionsError({ problems: [problem] })
+      }
       if (site.transact !== undefined) return makeTransactional(options.topic, options.headers, site.transact)
       const { brokers, connection } = yield* KafkaOptions.shared(options, site)
       const acks = options.acks === "all" ? "all" : options.acks === 1 ? 1 : 0

@@ -38,6 +38,7 @@ const planOf = Effect.fnUntraced(function* (name: string, pipeline: Pipeline, fo
     source: pipeline.source,
     folder,
     concurrency: pipeline.concurrency,
+    bufferMessages: pipeline.buffer?.messages ?? Define.bufferMessages,
     hide,
     exactlyOnce
   }

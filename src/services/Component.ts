@@ -36,6 +36,8 @@ export interface Site {
   readonly folder: string
   /** The pipeline's concurrency, for pools. Units: working legs. */
   readonly concurrency: number
+  /** What may wait beyond them. Units: deliveries. */
+  readonly bufferMessages: number
   /** Puts the names of variables back where their values stand in a text that is logged or kept. */
   readonly hide: (text: string) => string
 }

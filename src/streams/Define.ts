@@ -76,6 +76,9 @@ export type Options<Legs extends ReadonlyArray<LegOptions<any>>, F> = Common & {
     ? unknown
     : { readonly failures: { readonly [Tag in Unmapped<ErrorsOf<Legs[number]>, F>]: Policy } })
 
+/** Units: deliveries that may wait, where nobody says otherwise. */
+export const bufferMessages = 4096
+
 /** A pipeline as a value: run it with `run`, put it into an app with `layer`, or start it and keep its handle. */
 export const define = <
   const Legs extends ReadonlyArray<LegOptions<any>>,
@@ -93,7 +96,7 @@ export const define = <
     order: options.order ?? "key",
     unkeyed: options.unkeyed ?? "none",
     concurrency,
-    buffer: { messagesMax: buffer?.messages ?? 4096, bytesMax: buffer?.bytes ?? 64 * 1024 * 1024 },
+    buffer: { messagesMax: buffer?.messages ?? bufferMessages, bytesMax: buffer?.bytes ?? 64 * 1024 * 1024 },
     detectors: detect === undefined ? [everything] : typeof detect === "function" ? [named(detect)] : detect,
     legs: dispatch.map((leg, i) => legOf(leg, i, failures)),
     publishes: publish.map(({ key, name, to, value, when }, i) => ({

@@ -109,7 +109,7 @@ export class KafkaAssigned {
     const { name, oldest } = partition
     const key = oldest?.note === undefined ? "" : `, of key ${oldest.note},`
     yield* Effect.logWarning(
-      `${this.options.name}: ${name} is paused: ${oldest?.offset}${key} is not settled, and what is settled behind it would no longer fit into a commit`
+      `${this.options.name}: ${name} is paused: ${oldest?.offset}${key} is not settled, and what is behind it has taken its share of the buffer or of the commit`
     )
   })
 

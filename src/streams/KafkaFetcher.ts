@@ -10,6 +10,8 @@ export interface Options {
   readonly outage: Outage
   /** Units: bytes that may lie ready; one fetch may go beyond. */
   readonly readyMax: number
+  /** Units: records given and not settled, of all partitions. */
+  readonly unsettledMax: number
   /** A partition takes no more until something of it is settled. */
   readonly onFull: (partition: Partition) => Effect.Effect<void>
   /** What is assigned just now. */
@@ -18,12 +20,15 @@ export interface Options {
   readonly onOutOfRange: (partition: Partition) => Effect.Effect<void, KafkaError>
 }
 
+/** Units: milliseconds. When what lies ready of a partition that takes nothing is put back, and when that is worth a line. */
+const putBackMillis = 1_000
+const toldMillis = 10_000
 /** Units: records that are taken at a time. */
 const takeMax = 500
 /** Units: bytes. What a record weighs besides its value, about. */
 const recordBytes = 100
 /** Units: milliseconds. Between two looks at partitions that all take nothing, and after a failure. */
-const fullMillis = 50
+const fullMillis = 10
 const backoffMillis = 100
 const backoffMaxMillis = 2_000
 
@@ -58,15 +63,51 @@ export class KafkaFetcher {
     for (;;) {
       while (this.ready.length === 0 || !this.isGoing) yield* Effect.andThen(this.some.await, this.going.await)
       const now = yield* Clock.currentTimeMillis
+      const share = this.share()
       for (let i = 0; i < this.ready.length; i++) {
         const { partition } = this.ready[i]!
-        const wasFull = partition.full
-        if (partition.lost || partition.takes()) return this.takeFrom(i, now)
-        if (!wasFull) yield* this.options.onFull(partition)
+        if (partition.lost || partition.takes(share, now)) return this.takeFrom(i, now)
       }
+      yield* this.holdBack(now)
       yield* Effect.sleep(fullMillis)
     }
   })
+
+  /** A partition may have as much in hand as all of them together have still room for: one that is stuck leaves the rest to others. */
+  private share(): number {
+    let unsettled = 0
+    for (const partition of this.options.partitions()) unsettled += partition.unsettled
+    return this.options.unsettledMax - unsettled
+  }
+
+  /** What takes nothing for long is not in the way of others any more, and somebody is told. */
+  private readonly holdBack = Effect.fnUntraced({ self: this }, function* (now: number) {
+    for (const partition of new Set(this.ready.map(({ partition }) => partition))) {
+      if (partition.fullSince === undefined) continue
+      if (now - partition.fullSince >= putBackMillis) this.putBack(partition)
+    }
+    for (const partition of this.options.partitions()) {
+      if (partition.fullSince !== undefined && now - partition.fullSince >= toldMillis)
+        yield* this.options.onFull(partition)
+    }
+  })
+
+  /** What lies ready of a partition that takes no more is fetched again later: it must not be in the way of others. */
+  private putBack(partition: Partition): void {
+    for (let i = this.ready.length - 1; i >= 0; i--) {
+      const { bytes, partition: owner, records, taken } = this.ready[i]!
+      if (owner !== partition) continue
+      partition.next = records[taken]!.offset
+      this.readyBytes -= bytes
+      this.ready.splice(i, 1)
+    }
+    this.looked()
+  }
+
+  private looked(): void {
+    if (this.ready.length === 0) this.some.closeUnsafe()
+    if (!this.waiting) this.room.openUnsafe()
+  }
 
   private takeFrom(i: number, now: number): ReadonlyArray<Delivery> {
     const one = this.ready[i]!
@@ -76,8 +117,7 @@ export class KafkaFetcher {
     if (one.taken === records.length) {
       this.ready.splice(i, 1)
       this.readyBytes -= one.bytes
-      if (this.ready.length === 0) this.some.closeUnsafe()
-      if (!this.waiting) this.room.openUnsafe()
+      this.looked()
     }
     return partition.deliveries(records, from, one.taken, now)
   }
@@ -131,22 +171,25 @@ export class KafkaFetcher {
     return Effect.gen({ self: this }, function* () {
       for (;;) {
         yield* this.room.await
-        const open = partitions.filter(({ full }) => !full)
+        const share = this.share()
+        const at = yield* Clock.currentTimeMillis
+        const open = partitions.filter((partition) => !partition.full || partition.takes(share, at))
+        if (open.length < partitions.length) yield* this.holdBack(at)
         if (open.length === 0) {
           yield* Effect.sleep(fullMillis)
           continue
         }
-        const fetched = yield* member.fetch(
-          broker,
-          open.map(({ next, place }) => ({ ...place, offset: next }))
-        )
+        const from = open.map(({ next, place }) => ({ ...place, offset: next }))
+        const fetched = yield* member.fetch(broker, from)
         const now = yield* Clock.currentTimeMillis
         if (fetched.some(({ problem }) => problem === "moved")) return
         onAnswer()
         yield* outage.works("fetch")
         for (const one of fetched) {
-          const partition = open.find(({ name }) => name === nameOf(one))
-          if (partition === undefined || partition.lost) continue
+          const i = open.findIndex(({ name }) => name === nameOf(one))
+          const partition = open[i]
+          // Meanwhile it may have gone to others, or back to what was put back.
+          if (partition === undefined || partition.lost || partition.next !== from[i]!.offset) continue
           if (one.problem === "outOfRange") {
             yield* this.options.onOutOfRange(partition)
             if (partition.lost) return

@@ -56,6 +56,11 @@ export const shared = <O extends Options & { readonly brokers?: Brokers | undefi
 
 type Brokers = typeof BrokersField.Type
 
+/** Source: https://kafka.apache.org/documentation/#topicconfigs (legal characters and length of a name). */
+export const isTopic = (name: string): boolean => /^[A-Za-z0-9._-]{1,249}$/.test(name) && name !== "." && name !== ".."
+
+export const topicExpected = "the name of a topic: up to 249 letters, digits and . _ -"
+
 const portDefault = 9092
 
 const plain: Tls = {

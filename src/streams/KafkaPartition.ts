@@ -9,8 +9,10 @@ const metadataMax = 4096
 /** Units: characters. A longer map lets a partition take no more, since what is taken may make it longer; a shorter one does again. */
 const metadataFull = 3072
 const metadataFree = 2048
+/** Units: records. So many a partition may always have in hand. */
+const unsettledMin = 16
 /** Units: offsets. So few fit as runs whatever becomes of them, with what is taken next; and so near ones fit as bits. */
-const unsettledFew = 800
+const unsettledFew = 400
 const windowNear = 23_000
 
 /** Units: commits without an answer that are remembered. */
@@ -38,8 +40,10 @@ export class Partition {
   next: number
   /** The offset the next record of the log will have, as far as known. */
   end: number
-  /** Its map is so long that it takes no more until something before it is settled. */
+  /** It takes no more until something of it is settled. */
   full = false
+  /** Units: milliseconds since 1970. */
+  fullSince: number | undefined
   /** Units: milliseconds since 1970: when it last gave something, and when it was last said to be paused. */
   readAt = 0
   toldAt = Number.NEGATIVE_INFINITY
@@ -128,15 +132,20 @@ export class Partition {
     this.options.onSettled()
   }
 
-  /** Whether what is taken now could still be told in a commit when it is settled. */
-  takes(): boolean {
-    if (this.ledger.end - this.watermark < windowNear) this.full = false
-    else if (this.ledger.unsettled > unsettledFew) this.full = true
-    else {
-      const { complete, text } = Offsets.encode(this.ledger.snapshot(), { charactersMax: metadataMax })
-      this.full = !complete || text.length > (this.full ? metadataFree : metadataFull)
-    }
+  /** Whether it may take some more: within its share of what may be in hand, and of what a commit can tell. */
+  takes(share: number, now: number): boolean {
+    this.full = this.ledger.unsettled >= Math.max(share, unsettledMin) || !this.fits()
+    if (!this.full) this.fullSince = undefined
+    else this.fullSince ??= now
     return !this.full
+  }
+
+  /** Whether what is taken now could still be told in a commit when it is settled. */
+  private fits(): boolean {
+    if (this.ledger.end - this.watermark < windowNear) return true
+    if (this.ledger.unsettled > unsettledFew) return false
+    const { complete, text } = Offsets.encode(this.ledger.snapshot(), { charactersMax: metadataMax })
+    return complete && text.length <= (this.full ? metadataFree : metadataFull)
   }
 
   /** Records as deliveries, without those that were settled before. */

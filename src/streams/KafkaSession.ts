@@ -41,6 +41,8 @@ export interface Options {
   readonly commit: { readonly millis: number; readonly count: number }
   /** Units: bytes that may lie fetched and not taken. */
   readonly readyMax: number
+  /** Units: records given and not settled, of all partitions. */
+  readonly unsettledMax: number
   /** Offsets are committed with what is published for them. */
   readonly exactlyOnce?: Omit<TransactionsOptions, "member" | "onFenced"> | undefined
 }
@@ -90,6 +92,7 @@ export class KafkaSession {
       member,
       outage: this.outage,
       readyMax,
+      unsettledMax: options.unsettledMax,
       partitions: () => this.assigned.all,
       onFull: (partition) => this.assigned.tellFull(partition),
       onOutOfRange: (partition) => this.assigned.outOfRange(partition)

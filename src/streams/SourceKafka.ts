@@ -5,6 +5,7 @@ import * as Fields from "../services/Fields.ts"
 import { KafkaClient, type KafkaError, type MemberOptions, type TransactionsOptions } from "../services/Kafka.ts"
 import * as KafkaConnection from "../services/KafkaConnection.ts"
 import { Downstream, type Source, type Transact } from "../services/Source.ts"
+import { bufferMessages } from "./Define.ts"
 import * as KafkaOptions from "./KafkaOptions.ts"
 import { KafkaSession, type Options as SessionOptions } from "./KafkaSession.ts"
 import { elsewhere } from "./KafkaTransactions.ts"
@@ -28,7 +29,8 @@ const defaults = {
   metadataMillis: 300_000,
   commit: { millis: 100, count: 200 },
   fetch: { waitMillis: 300, bytesMin: 1, bytesMax: 8 * mebibyte, partitionBytesMax: mebibyte },
-  readyMax: 4 * mebibyte
+  readyMax: 4 * mebibyte,
+  unsettledMax: bufferMessages + 64
 } as const
 
 /** Units: milliseconds until the broker gives up a transaction that nobody ends. */
@@ -148,7 +150,7 @@ export const component = Component.source({
     commit: Commit,
     ...KafkaConnection.fields
   }),
-  make: (options, { exactlyOnce, folder, pipeline }) =>
+  make: (options, { bufferMessages, concurrency, exactlyOnce, folder, pipeline }) =>
     Effect.gen(function* () {
       const { commit, fetch, group = pipeline, isolation, session } = options
       const from = fromOf(options.from)
@@ -157,6 +159,8 @@ export const component = Component.source({
       if (from === undefined) problems.push({ path: ["from"], expected: fromExpected, found: options.from })
       if (topics === undefined)
         problems.push({ path: ["topic"], expected: "a regular expression", found: options.topic })
+      const wrong = Array.isArray(topics) ? topics.find((topic) => !KafkaOptions.isTopic(topic)) : undefined
+      if (wrong !== undefined) problems.push({ path: ["topic"], expected: KafkaOptions.topicExpected, found: wrong })
       if (Duration.toMillis(session.heartbeat) * 2 > Duration.toMillis(session.timeout)) {
         const expected = `at most half of the session's timeout of ${Duration.format(session.timeout)}`
         problems.push({ path: ["session", "heartbeat"], expected, found: Duration.format(session.heartbeat) })
@@ -182,6 +186,8 @@ export const component = Component.source({
         commit: { millis: Duration.toMillis(commit.after), count: commit.count },
         fetch: { ...fetch, waitMillis: Duration.toMillis(fetch.wait) },
         readyMax: fetch.bytesMax / 2,
+        // Less than the road holds, so that it never has to stop all partitions for one.
+        unsettledMax: concurrency + bufferMessages,
         exactlyOnce: exactlyOnce && { ...exactlyOnce, timeoutMillis: transactionMillis }
       })
     })

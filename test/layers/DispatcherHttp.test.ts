@@ -444,6 +444,7 @@ describe("DispatcherHttp", () => {
         source: { type: "memory" },
         folder: "/",
         concurrency: 1,
+        bufferMessages: 1,
         hide: (text: string) => text
       }
       const made = component.make({ ...decoded, headers }, site) as Effect.Effect<unknown, OptionsError>

@@ -406,6 +406,7 @@ describe("SourceHttp", () => {
   const site = {
     pipeline: "hooks",
     source: { type: "http" },
+    bufferMessages: 1,
     folder: "/",
     concurrency: 1,
     hide: (text: string) => text

@@ -324,7 +324,7 @@ describe("SourceKafka", () => {
         {},
         { concurrency: 100_000 }
       ).pipe(Effect.provide(Logger.layer([logger])))
-      yield* pass(10000)
+      yield* pass(15_000)
       const [status] = source.partitions!()
       assert.isTrue(status!.paused)
       assert.isBelow(done, count / 2)
@@ -337,6 +337,39 @@ describe("SourceKafka", () => {
       yield* pass(10000)
       assert.strictEqual(settledOf(kafka)?.watermark, count)
     }))
+
+  test(
+    "a partition that is paused holds up no other",
+    (kafka) =>
+      Effect.gen(function* () {
+        const gate = yield* Deferred.make<void>()
+        const seen: Array<string> = []
+        yield* produce(
+          kafka,
+          0,
+          ...Array.from({ length: 30_000 }, (_, i) => (i % 2 === 0 ? `stuck-${i}` : `o${i % 50}-${i}`))
+        )
+        const { source } = yield* member(
+          (word) =>
+            word.startsWith("stuck")
+              ? Deferred.await(gate)
+              : Effect.sync(() => void (word.startsWith("p1") && seen.push(word))),
+          { readyMax: 64 * 1024 },
+          { concurrency: 64 }
+        )
+        yield* pass(5000)
+        for (let n = 0; n < 10; n++) {
+          yield* produce(kafka, 1, `p1-${n}`)
+          yield* pass(1000)
+        }
+        assert.strictEqual(seen.length, 10)
+        assert.isTrue(source.partitions!().find(({ name }) => name === "orders/0")!.unsettled > 0)
+        yield* Deferred.succeed(gate, undefined)
+        yield* pass(60_000)
+        assert.strictEqual(settledOf(kafka, 0)?.watermark, 30_000)
+      }),
+    2
+  )
 
   test("ignores a map that is not its own", (kafka) =>
     Effect.gen(function* () {
