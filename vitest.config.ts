@@ -7,5 +7,5 @@ export default defineConfig({
       sluice: new URL("./src/layers/Sluice.ts", import.meta.url).pathname
     }
   },
-  test: { include: ["test/**/*.test.ts"], testTimeout: 60_000, hookTimeout: 60_000 }
+  test: { include: ["test/**/*.test.ts"], testTimeout: 90_000, hookTimeout: 90_000 }
 })

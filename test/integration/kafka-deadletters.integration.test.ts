@@ -92,7 +92,8 @@ describe.skipIf(Kafka.reason !== undefined)("dead letters on a topic", () => {
     const shown = await program.dlq("show", id)
     assert.deepStrictEqual(shown.payload, { base64: value.toString("base64") })
     assert.deepStrictEqual(shown.envelope, {
-      ...{ id: envelopeId, source: `kafka:${topic}`, key: "hex:00ff01", position: 1, headers, receivedAt }
+      ...{ id: envelopeId, source: `kafka:${topic}`, key: "hex:00ff01", position: 1, headers, receivedAt },
+      partition: `${topic}/1`
     })
 
     const again = await program.dlq("replay")

@@ -276,7 +276,7 @@ describe.skipIf(skipped)("a secured kafka", { timeout: 120_000 }, () => {
     const tokenUrl = `http://me:${secrets.url}@${silent}/token?key=${secrets.url}`
     const echo = JSON.stringify({ error: "invalid_client", error_description: `no ${secrets.client} here` })
     const denied = await identity(3600, () => ({ status: 401, body: echo }))
-    const busy = await identity(3600, (calls) => (calls < 5 ? { status: 503, body: echo } : undefined))
+    const busy = await identity(3600, (calls) => (calls < 12 ? { status: 503, body: echo } : undefined))
     await Promise.all([
       away([
         { ...gone, sasl: { ...gone.sasl, tokenUrl } },
