@@ -7,5 +7,6 @@ export default defineConfig({
       sluice: new URL("./src/layers/Sluice.ts", import.meta.url).pathname
     }
   },
-  test: { include: ["test/**/*.test.ts"], testTimeout: 90_000, hookTimeout: 90_000 }
+  // Much of the integration tests is waiting for brokers and processes.
+  test: { include: ["test/**/*.test.ts"], testTimeout: 90_000, hookTimeout: 90_000, maxWorkers: 2 }
 })
