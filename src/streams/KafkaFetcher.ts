@@ -21,7 +21,7 @@ export interface Options {
 }
 
 /** Units: milliseconds. When what lies ready of a partition that takes nothing is put back, and when that is worth a line. */
-const putBackMillis = 1_000
+const putBackMillis = 3_000
 const toldMillis = 10_000
 /** Units: records that are taken at a time. */
 const takeMax = 500
