@@ -85,13 +85,17 @@ export class KafkaTransactions {
           return isFirst
         })
         const news = partition.commit(settling)
-        if (news === undefined && open.length === 0) return
-        const offset = news ?? partition.position(settling)
-        held.doubt = { offset, settling }
+        if (news === undefined) {
+          if (open.length === 0) return
+          // A position that does not show them could not tell later whether they were written.
+          const reason = `${partition.name} waits until what is settled fits into a commit`
+          return yield* new KafkaError({ trouble: "away", reason })
+        }
+        held.doubt = { offset: news, settling }
         const result = yield* Effect.result(
           held.transactions.commit(
             open.map(({ message }) => message),
-            [offset]
+            [news]
           )
         )
         if (Result.isSuccess(result)) return this.committed(held, partition)
