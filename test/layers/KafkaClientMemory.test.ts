@@ -14,17 +14,8 @@ import {
   type MemberOptions,
   type Place
 } from "../../src/services/Kafka.ts"
-import type { Connection } from "../../src/services/KafkaConnection.ts"
+import { connection } from "../suites/KafkaKit.ts"
 
-const connection: Connection = {
-  brokers: ["memory:9092"],
-  clientId: "test",
-  tls: undefined,
-  sasl: undefined,
-  connectMillis: 1000,
-  requestMillis: 1000,
-  metadataMillis: 1000
-}
 const memberOptions: MemberOptions = {
   connection,
   group: "g",

@@ -1,7 +1,6 @@
 /** Kafka to Kafka in transactions: every record answered once, whoever dies, sleeps or is not answered. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Random, Scope } from "effect"
-import { TestClock } from "effect/testing"
 import * as CodecBytes from "../../src/layers/CodecBytes.ts"
 import * as DeadLettersMemory from "../../src/layers/DeadLettersMemory.ts"
 import * as KafkaClientMemory from "../../src/layers/KafkaClientMemory.ts"
@@ -10,22 +9,10 @@ import { KafkaClient, KafkaError } from "../../src/services/Kafka.ts"
 import { accepted } from "../../src/services/Reply.ts"
 import * as Define from "../../src/streams/Define.ts"
 import * as SourceKafka from "../../src/streams/SourceKafka.ts"
+import { connection, pass } from "../suites/KafkaKit.ts"
 
-const connection = {
-  brokers: ["memory:9092"],
-  clientId: "test",
-  tls: undefined,
-  sasl: undefined,
-  connectMillis: 1000,
-  requestMillis: 1000,
-  metadataMillis: 1000
-}
 const utf8 = new TextEncoder()
 const text = new TextDecoder()
-
-const pass = Effect.fnUntraced(function* (millis: number) {
-  for (let left = millis; left > 0; left -= 20) yield* TestClock.adjust(Math.min(left, 20))
-})
 
 /** A process that answers each record of `in` with itself in `out`, after `millis`. */
 const process = Effect.fnUntraced(function* (millis: () => number = () => 0, sessionMillis = 6_000) {

@@ -5,16 +5,8 @@ import * as KafkaClientMemory from "../../src/layers/KafkaClientMemory.ts"
 import type { KafkaRecord } from "../../src/services/Kafka.ts"
 import { Partition } from "../../src/streams/KafkaPartition.ts"
 import { KafkaTransactions } from "../../src/streams/KafkaTransactions.ts"
+import { connection } from "../suites/KafkaKit.ts"
 
-const connection = {
-  brokers: ["memory:9092"],
-  clientId: "test",
-  tls: undefined,
-  sasl: undefined,
-  connectMillis: 1000,
-  requestMillis: 1000,
-  metadataMillis: 1000
-}
 const place = { topic: "in", partition: 0 }
 const record = (offset: number): KafkaRecord => ({ offset, timestamp: 0, key: null, value: null, headers: {} })
 const answer = (offset: number) => ({

@@ -1,7 +1,6 @@
 /** The member's life in its group, on the Kafka in memory and in virtual time. */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Logger, Random, Scope } from "effect"
-import { TestClock } from "effect/testing"
 import * as CodecText from "../../src/layers/CodecText.ts"
 import * as DeadLettersMemory from "../../src/layers/DeadLettersMemory.ts"
 import * as KafkaClientMemory from "../../src/layers/KafkaClientMemory.ts"
@@ -11,17 +10,8 @@ import * as Define from "../../src/streams/Define.ts"
 import * as Offsets from "../../src/streams/Offsets.ts"
 import type { Handle } from "../../src/streams/Pipeline.ts"
 import * as SourceKafka from "../../src/streams/SourceKafka.ts"
+import { connection, pass } from "../suites/KafkaKit.ts"
 import * as SourceSuite from "../suites/SourceSuite.ts"
-
-const connection = {
-  brokers: ["memory:9092"],
-  clientId: "test",
-  tls: undefined,
-  sasl: undefined,
-  connectMillis: 1000,
-  requestMillis: 1000,
-  metadataMillis: 1000
-}
 
 const sourceOf = (more: Partial<SourceKafka.Options> = {}) =>
   SourceKafka.make({ pipeline: "orders", connection, topics: ["orders"], group: "billing", ...more })
@@ -41,11 +31,6 @@ SourceSuite.suite(
     }).pipe(Effect.orDie),
   KafkaClientMemory.layer
 )
-
-/** Lets time pass in small steps, so that what happens in one can set its timers for the next. Units: milliseconds. */
-const pass = Effect.fnUntraced(function* (millis: number) {
-  for (let left = millis; left > 0; left -= 20) yield* TestClock.adjust(Math.min(left, 20))
-})
 
 /** A process with one pipeline; `run` is its job. */
 const member = Effect.fnUntraced(function* (
