@@ -9,6 +9,8 @@ export interface Reply {
   readonly headers?: Readonly<Record<string, string>> | undefined
   /** Why it was refused: one sentence with the other side's words. */
   readonly reason?: string | undefined
+  /** What was done, in a few words for the journal, such as `triggered ETL/nightly: brave-fox`. */
+  readonly note?: string | undefined
 }
 
 export const accepted = (payload: unknown): Reply => ({ kind: "accepted", payload })

@@ -60,6 +60,15 @@ export interface Source {
   readonly open: Effect.Effect<Stream.Stream<Delivery, SourceError>, SourceError, Downstream | Scope.Scope>
   /** Whether a nacked delivery comes again. One that cannot is worked until the deadline, then buried. */
   readonly redelivers: boolean
+  /** Whether one that was acked may come again, because forgetting it can fail: then copies are told apart by default. */
+  readonly repeats?: boolean
+  /**
+   * Takes nothing new, hands out what it has taken already, and then ends its stream. For a source that cannot leave what
+   * it has taken to anybody else; without it the stream is interrupted. Units: it is given five seconds.
+   */
+  readonly stop?: Effect.Effect<void> | undefined
+  /** Where a buried message goes besides the dead letters, by the source's own convention; called before it is settled. */
+  readonly setAside?: ((envelope: Envelope) => Effect.Effect<void, SourceError>) | undefined
   /** Whether its sender is told at once that a message cannot be decoded; then that message is refused, not buried. */
   readonly answers: boolean
   /** The parts of it that this process reads just now, for a scrape. */
