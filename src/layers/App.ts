@@ -1,5 +1,6 @@
 /** A config as a running process: storage, HTTP, pipelines under their supervisor, and replays handed in from outside. */
 import { Console, Duration, Effect, Layer, Path, type Scope } from "effect"
+import type { AzureQueueClient } from "../services/AzureQueue.ts"
 import type { Needs } from "../services/Component.ts"
 import { DeadLetters, type Letter, type Replayed } from "../services/DeadLetters.ts"
 import type { Dedupe } from "../services/Dedupe.ts"
@@ -11,6 +12,7 @@ import * as KafkaOptions from "../streams/KafkaOptions.ts"
 import * as Pipeline from "../streams/Pipeline.ts"
 import type { Plan } from "../streams/Plan.ts"
 import * as SourceMemory from "../streams/SourceMemory.ts"
+import * as AzureQueueClientSdk from "./AzureQueueClientSdk.ts"
 import type { Loaded } from "./Config.ts"
 import { ConfigError } from "./ConfigFile.ts"
 import * as DeadLettersKafka from "./DeadLettersKafka.ts"
@@ -106,7 +108,11 @@ export const storage = (loaded: Loaded) =>
         TopicsSqlite.layer(
           retention && { retentionMillis: Duration.toMillis(retention.age), retentionBytes: retention.bytes }
         )
-      ).pipe(Layer.provide(locks), Layer.provide(sqlite), Layer.provideMerge(KafkaClientKafkaJs.layer))
+      ).pipe(
+        Layer.provide(locks),
+        Layer.provide(sqlite),
+        Layer.provideMerge(Layer.merge(KafkaClientKafkaJs.layer, AzureQueueClientSdk.layer))
+      )
     })
   )
 
@@ -151,9 +157,10 @@ export const http = ({ config }: Loaded): Layer.Layer<HttpHost, HttpHostError> =
   config.http === undefined ? HttpHostNode.layerNone : HttpHostNode.layer(config.http)
 
 /** Stand-ins that open nothing: enough to make every component of a config and see what is wrong with it. */
-export const dry = ({ config }: Loaded): Layer.Layer<HttpHost | KafkaClient | Topics> =>
+export const dry = ({ config }: Loaded): Layer.Layer<AzureQueueClient | HttpHost | KafkaClient | Topics> =>
   Layer.mergeAll(
     config.http === undefined ? HttpHostNode.layerNone : HttpHostNode.layerCheck,
+    AzureQueueClientSdk.layer,
     KafkaClientKafkaJs.layer,
     TopicsMemory.layer
   )

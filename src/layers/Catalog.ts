@@ -21,6 +21,7 @@ import * as DetectorField from "./DetectorField.ts"
 import * as DetectorRules from "./DetectorRules.ts"
 import * as DispatcherHttp from "./DispatcherHttp.ts"
 import * as DispatcherJobs from "./DispatcherJobs.ts"
+import * as PublisherAzureQueue from "./PublisherAzureQueue.ts"
 import * as PublisherFile from "./PublisherFile.ts"
 import * as PublisherHttp from "./PublisherHttp.ts"
 import * as PublisherKafka from "./PublisherKafka.ts"
@@ -52,6 +53,7 @@ export const dispatchers: ReadonlyArray<DispatcherComponent> = [DispatcherHttp.c
 
 export const publishers: ReadonlyArray<PublisherComponent> = [
   PublisherKafka.component,
+  PublisherAzureQueue.component,
   PublisherTopic.component,
   PublisherHttp.component,
   PublisherStdout.component,

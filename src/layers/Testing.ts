@@ -1,6 +1,7 @@
 /** The test kit: sources, publishers, topics and dead letters in memory, for pipelines under the test clock. */
 
 export * as SourceMemory from "../streams/SourceMemory.ts"
+export * as AzureQueueClientMemory from "./AzureQueueClientMemory.ts"
 export * as DeadLettersMemory from "./DeadLettersMemory.ts"
 export * as DedupeMemory from "./DedupeMemory.ts"
 export * as KafkaClientMemory from "./KafkaClientMemory.ts"

@@ -1,5 +1,6 @@
 /** What the catalog knows about a component: its type, its options, and how one is made. */
 import { type Effect, type FileSystem, type Path, Schema, type Scope, type Stdio } from "effect"
+import type { AzureQueueClient } from "./AzureQueue.ts"
 import type { Codec } from "./Codec.ts"
 import type { Detector } from "./Detector.ts"
 import type { Dispatcher } from "./Dispatcher.ts"
@@ -43,7 +44,15 @@ export interface Site {
 }
 
 /** What a component may ask for when it is made. */
-export type Needs = FileSystem.FileSystem | HttpHost | KafkaClient | Path.Path | Scope.Scope | Stdio.Stdio | Topics
+export type Needs =
+  | AzureQueueClient
+  | FileSystem.FileSystem
+  | HttpHost
+  | KafkaClient
+  | Path.Path
+  | Scope.Scope
+  | Stdio.Stdio
+  | Topics
 
 /**
  * A component: one file, and one line in `layers/Catalog.ts`.
