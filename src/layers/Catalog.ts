@@ -6,6 +6,7 @@ import type {
   PublisherComponent,
   SourceComponent
 } from "../services/Component.ts"
+import * as SourceAzureQueue from "../streams/SourceAzureQueue.ts"
 import * as SourceFile from "../streams/SourceFile.ts"
 import * as SourceGenerate from "../streams/SourceGenerate.ts"
 import * as SourceHttp from "../streams/SourceHttp.ts"
@@ -33,6 +34,7 @@ import * as PublisherTopic from "./PublisherTopic.ts"
 export const sources: ReadonlyArray<SourceComponent> = [
   SourceHttp.component,
   SourceKafka.component,
+  SourceAzureQueue.component,
   SourceTopic.component,
   SourceStdin.component,
   SourceFile.component,

@@ -1,5 +1,6 @@
 /** The config as a schema: what a file may say, and the decoding of one into typed options. */
 import { Duration, Effect, Exit, FileSystem, Path, Schema } from "effect"
+import * as AzureQueueConnection from "../services/AzureQueueConnection.ts"
 import type { Component, Problem } from "../services/Component.ts"
 import * as Fields from "../services/Fields.ts"
 import * as KafkaConnection from "../services/KafkaConnection.ts"
@@ -9,6 +10,7 @@ import { ConfigError, type ConfigFile, type Finding, parse } from "./ConfigFile.
 import { field, problemsOf } from "./ConfigProblems.ts"
 import * as DetectorRules from "./DetectorRules.ts"
 import * as Eventor from "./Eventor.ts"
+import * as PrefectHandler from "./PrefectHandler.ts"
 import * as Utf8 from "./Utf8.ts"
 
 /** A component's options, with the fields that every component of its place has besides. */
@@ -37,7 +39,13 @@ const DeadLetters = Schema.Union([
     /** Absent: those of the pipeline's own Kafka source. */
     brokers: Schema.optionalKey(KafkaConnection.Brokers),
     ...KafkaConnection.fields
-  }).annotate({ description: "A Kafka topic; without brokers, in the cluster of the pipeline's own Kafka source." })
+  }).annotate({ description: "A Kafka topic; without brokers, in the cluster of the pipeline's own Kafka source." }),
+  Schema.Struct({
+    type: Schema.Literal("azure-queue"),
+    queue: Fields.Text,
+    /** Absent: the account of the pipeline's own Azure queue. */
+    ...AzureQueueConnection.fields
+  }).annotate({ description: "The embedded store, and in an Azure queue a copy of each message as it came." })
 ])
 
 const Log = Schema.Struct({
@@ -165,7 +173,8 @@ export const load = Effect.fnUntraced(function* (
   if (text === undefined) return yield* unreadable(file, "it is not UTF-8 text")
   const parsed = parse(file, text, environment)
   if (parsed instanceof ConfigError) return yield* parsed
-  const known = Eventor.translate(parsed, text) ?? { ...parsed, warnings: [] }
+  const translated = Eventor.translate(parsed, text) ?? PrefectHandler.translate(parsed, text, environment)
+  const known = translated ?? { ...parsed, warnings: [] }
   if (known instanceof ConfigError) return yield* known
   const decoded = decode(known)
   if (decoded instanceof ConfigError) return yield* decoded
@@ -246,7 +255,7 @@ const unknownTypes = function* (value: unknown): Generator<Problem> {
     const at = ["pipelines", name]
     yield* unknownType([...at, "source"], field(pipeline, "source"), Catalog.sources)
     yield* unknownType([...at, "decode"], field(pipeline, "decode"), Catalog.codecs)
-    yield* unknownType([...at, "deadLetters"], field(pipeline, "deadLetters"), [{ type: "store" }, { type: "kafka" }])
+    yield* unknownType([...at, "deadLetters"], field(pipeline, "deadLetters"), deadLetterTypes)
     const detect = field(pipeline, "detect")
     if (!Array.isArray(detect)) yield* unknownType([...at, "detect"], detect, Catalog.detectors)
     for (const [place, components] of [
@@ -259,6 +268,8 @@ const unknownTypes = function* (value: unknown): Generator<Problem> {
     }
   }
 }
+
+const deadLetterTypes = [{ type: "store" }, { type: "kafka" }, { type: "azure-queue" }]
 
 const unknownType = function* (
   path: ReadonlyArray<string | number>,

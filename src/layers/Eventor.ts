@@ -1,19 +1,13 @@
 /** Recognises a config of eventor by its shape and says the same in our own words; nothing behind it knows eventor. */
-import type { Problem } from "../services/Component.ts"
-import { ConfigError, type ConfigFile, type Finding, nearest } from "./ConfigFile.ts"
+import { type ConfigError, type ConfigFile, nearest } from "./ConfigFile.ts"
 import * as EventorKafka from "./EventorKafka.ts"
-import { type Part, Translation } from "./EventorTranslation.ts"
-
-/** A config in our words, whose findings still show the places in the text as it was written. */
-export interface Translated extends ConfigFile {
-  readonly warnings: ReadonlyArray<Finding>
-}
+import { free, type Part, type Place, pipelineName, type Translated, Translation } from "./Translation.ts"
 
 /** Undefined for a config that is not eventor's. `text` is the file as it is. */
 export const translate = (file: ConfigFile, text: string): Translated | ConfigError | undefined => {
   const entries = file.value
   if (!Array.isArray(entries) || !entries.some(isEntry)) return undefined
-  const translation = new Translation(file, text)
+  const translation = new Translation(file, text, "eventor")
   const pipelines: Array<readonly [string, unknown]> = []
   for (const [i, value] of entries.entries()) {
     const entry = translation.part(value, [i], entryKeys)
@@ -21,10 +15,7 @@ export const translate = (file: ConfigFile, text: string): Translated | ConfigEr
     const name = nameOf(translation, entry, i, new Set(pipelines.map(([name]) => name)))
     pipelines.push([name, pipelineOf(translation, entry, ["pipelines", name])])
   }
-  const { problems, warnings } = translation
-  if (problems.length > 0) return new ConfigError({ findings: problems.map(file.finding) })
-  const finding = (problem: Problem): Finding => file.finding({ ...problem, path: translation.original(problem.path) })
-  return { ...file, value: { pipelines: Object.fromEntries(pipelines) }, finding, warnings }
+  return translation.end({ pipelines: Object.fromEntries(pipelines) })
 }
 
 const parts = ["eventListener", "eventHandler", "eventResultProcessor"]
@@ -38,26 +29,14 @@ const isEntry = (value: unknown): boolean =>
 
 // ---------------------------------------------------------------------------------------------------- an entry
 
-/** The characters that names of pipelines have not. */
-const otherCharacters = /[^\p{L}\p{N} ._/-]/gu
-
 const nameOf = (translation: Translation, entry: Part, i: number, taken: ReadonlySet<string>): string => {
   const written = translation.text(entry, "name")
   if (written === undefined || written === "") return free(`eventor.${i + 1}`, taken)
-  const possible = written.replaceAll(otherCharacters, "-").replace(/^[^\p{L}\p{N}_]+/u, "")
+  const possible = pipelineName(written)
   const name = free(possible === "" ? `eventor.${i + 1}` : possible, taken)
   if (name !== written) translation.warn(entry.at("name"), `this pipeline is called ${JSON.stringify(name)}`)
   return name
 }
-
-const free = (name: string, taken: ReadonlySet<string>): string => {
-  for (let n = 1; ; n++) {
-    const one = n === 1 ? name : `${name}.${n}`
-    if (!taken.has(one)) return one
-  }
-}
-
-type Place = ReadonlyArray<string | number>
 
 const pipelineOf = (translation: Translation, entry: Part, at: Place): unknown => {
   translation.place(at, entry.path)

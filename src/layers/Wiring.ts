@@ -1,5 +1,6 @@
 /** Turns a decoded config into plans: makes each component and checks what they must know of each other. */
 import { Duration, Effect, Result } from "effect"
+import { AzureQueueClient } from "../services/AzureQueue.ts"
 import type { Codec } from "../services/Codec.ts"
 import { type Component, type Needs, OptionsError, type Problem, type Site } from "../services/Component.ts"
 import { DetectError, type Detector } from "../services/Detector.ts"
@@ -7,6 +8,8 @@ import type { Dispatcher } from "../services/Dispatcher.ts"
 import type { Event } from "../services/Event.ts"
 import type { Compression } from "../services/Kafka.ts"
 import { later } from "../services/Ready.ts"
+import * as AzureQueueOptions from "../streams/AzureQueueOptions.ts"
+import * as AzureQueuePoison from "../streams/AzureQueuePoison.ts"
 import * as Define from "../streams/Define.ts"
 import * as Path from "../streams/Path.ts"
 import { KeyError, type Plan } from "../streams/Plan.ts"
@@ -39,6 +42,7 @@ const planOf = Effect.fnUntraced(function* (name: string, pipeline: Pipeline, fo
     folder,
     concurrency: pipeline.concurrency,
     bufferMessages: pipeline.buffer?.messages ?? Define.bufferMessages,
+    keyed: pipeline.key !== undefined,
     hide,
     exactlyOnce
   }
@@ -51,7 +55,8 @@ const planOf = Effect.fnUntraced(function* (name: string, pipeline: Pipeline, fo
     key: keyOf(pipeline.key),
     dispatch: legsOf(pipeline, behind),
     publish: publishesOf(pipeline, behind),
-    dedupe: dedupeOf(pipeline)
+    dedupe: dedupeOf(pipeline),
+    setAside: setAsideOf(pipeline, site)
   })
   yield* checkEvents(pipeline, parts.detect)
   const told = pipeline.log?.lines === "eventor" ? withLines(pipeline, parts) : parts
@@ -210,8 +215,24 @@ const keyOf = (key: string | undefined) =>
       })
   )
 
+/** With dead letters of its own a pipeline needs no place of its source's. */
+const setAsideOf = ({ deadLetters }: Pipeline, site: Site): Effect.Effect<Define.SetAside, OptionsError, Needs> => {
+  if (deadLetters === undefined) return Effect.succeed(undefined)
+  if (deadLetters.type !== "azure-queue") return Effect.succeed(false)
+  const { queue } = deadLetters
+  return Effect.gen(function* () {
+    if (!AzureQueueOptions.isQueue(queue)) {
+      const problem = { path: ["queue"], expected: AzureQueueOptions.queueExpected, found: queue }
+      return yield* new OptionsError({ problems: [problem] })
+    }
+    const shared = yield* AzureQueueOptions.shared(deadLetters, site)
+    const client = yield* AzureQueueClient
+    return AzureQueuePoison.make(yield* client.queue(yield* AzureQueueOptions.connectionOf(shared), queue))
+  }).pipe(Effect.mapError((error) => within(["deadLetters"], error)))
+}
+
 const dedupeOf = ({ dedupe }: Pipeline) => {
-  if (dedupe === undefined || dedupe === false) return Effect.succeed(undefined)
+  if (dedupe === undefined || dedupe === false) return Effect.succeed(dedupe)
   if (dedupe === true) return Effect.succeed({})
   return Effect.map(optionalPath(dedupe.id, ["dedupe", "id"], ["payload", "envelope"]), (path) => ({
     lease: dedupe.lease,

@@ -39,6 +39,8 @@ export interface Site {
   readonly concurrency: number
   /** What may wait beyond them. Units: deliveries. */
   readonly bufferMessages: number
+  /** Whether messages are ordered by something that is read from them, so that some wait for others. */
+  readonly keyed: boolean
   /** Puts the names of variables back where their values stand in a text that is logged or kept. */
   readonly hide: (text: string) => string
 }

@@ -68,7 +68,7 @@ export interface Source {
    */
   readonly stop?: Effect.Effect<void> | undefined
   /** Where a buried message goes besides the dead letters, by the source's own convention; called before it is settled. */
-  readonly setAside?: ((envelope: Envelope) => Effect.Effect<void, SourceError>) | undefined
+  readonly setAside?: ((envelope: Envelope) => Effect.Effect<void>) | undefined
   /** Whether its sender is told at once that a message cannot be decoded; then that message is refused, not buried. */
   readonly answers: boolean
   /** The parts of it that this process reads just now, for a scrape. */

@@ -51,10 +51,16 @@ interface Common {
   readonly onDecodeError?: MessagePolicy | undefined
   readonly onKeyError?: MessagePolicy | undefined
   readonly batch?: { readonly size: number; readonly age: Duration.Input } | undefined
+  /** Absent for a source whose messages may come again after they are settled: by their ids. */
   readonly dedupe?:
     | { readonly id?: ((event: Event) => string) | undefined; readonly lease?: Duration.Input }
+    | false
     | undefined
+  /** Absent means the source's own; false none. */
+  readonly setAside?: SetAside
 }
+
+export type SetAside = Plan["setAside"] | false
 
 type ErrorsOf<Leg> = Leg extends { readonly run: infer Run }
   ? Run extends (detection: Detection) => infer Answer
@@ -86,11 +92,12 @@ export const define = <
 >(
   options: Options<Legs, F>
 ): Plan => {
-  const { batch, buffer, concurrency = 64, dedupe, detect, dispatch = [], publish = [], retry } = options
+  const { batch, buffer, concurrency = 64, detect, dispatch = [], publish = [], retry, source } = options
+  const dedupe = options.dedupe ?? (source.repeats === true ? {} : false)
   const failures = (options.failures ?? {}) as Readonly<Record<string, Policy>>
   return {
     name: options.name,
-    source: options.source,
+    source,
     codec: options.decode,
     key: options.key,
     order: options.order ?? "key",
@@ -113,10 +120,14 @@ export const define = <
     onDecodeError: options.onDecodeError ?? "bury",
     onKeyError: options.onKeyError ?? "bury",
     batch: batch && { size: batch.size, ageMillis: Duration.toMillis(Duration.fromInputUnsafe(batch.age)) },
-    dedupe: dedupe && {
-      id: dedupe.id ?? ((event) => event.envelope.id),
-      leaseMillis: Duration.toMillis(Duration.fromInputUnsafe(dedupe.lease ?? "5 minutes"))
-    }
+    setAside: options.setAside === false ? undefined : (options.setAside ?? source.setAside),
+    dedupe:
+      dedupe === false
+        ? undefined
+        : {
+            id: dedupe.id ?? ((event) => event.envelope.id),
+            leaseMillis: Duration.toMillis(Duration.fromInputUnsafe(dedupe.lease ?? "5 minutes"))
+          }
   }
 }
 

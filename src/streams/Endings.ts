@@ -64,10 +64,13 @@ export class Endings {
   private bury(work: Work, cause: Burial.Cause, then: () => void): void {
     const { deadLetters, plan, runner, stats } = this.options
     const letter = Burial.letterOf(plan.name, work, cause, runner.now())
+    const buried = Burial.bury(deadLetters, letter)
+    // Once for the message, however many of its legs are buried, and not when a letter of it is replayed.
+    const aside = work.buriedFor === undefined && work.delivery.resume === undefined ? plan.setAside : undefined
     work.buriedFor = cause.reason
     work.burialsOpen++
     this.burying++
-    runner.start(Burial.bury(deadLetters, letter), (exit) => {
+    runner.start(aside === undefined ? buried : Effect.andThen(aside(letter.envelope), buried), (exit) => {
       work.burialsOpen--
       this.burying--
       if (Exit.isSuccess(exit)) stats.letters++

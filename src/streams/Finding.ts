@@ -38,7 +38,8 @@ export class Finding {
   }
 
   find(work: Work): void {
-    if (this.options.plan.dedupe !== undefined && work.delivery.resume === undefined) this.claim(work)
+    const { dedupe, plan } = this.options
+    if (plan.dedupe !== undefined && dedupe !== undefined && work.delivery.resume === undefined) this.claim(work)
     else this.detect(work, 0, none, none)
   }
 

@@ -61,6 +61,8 @@ export interface Handle {
 
 /** Units: milliseconds. */
 export const drainMillisDefault = 30_000
+/** Units: milliseconds for a source that hands out what it has before it ends. */
+const stopMillis = 5_000
 /** Control messages that may wait. */
 const mailboxMax = 16
 
@@ -74,6 +76,9 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
   Effect.fnUntraced(function* (plan: Plan, stats: Stats = new Stats()) {
     const deadLetters = yield* DeadLetters
     const dedupe = Option.getOrUndefined(yield* Effect.serviceOption(Dedupe))
+    if (plan.dedupe !== undefined && dedupe === undefined) {
+      yield* Effect.logWarning(`${plan.name}: there is no Dedupe, so copies of a message are not told apart`)
+    }
     const runner = yield* Runner.make
     const ending = yield* Deferred.make<Ending>()
     const ended = yield* Deferred.make<void, PipelineError>()
@@ -121,6 +126,9 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
         return yield* Deferred.succeed(ended, undefined)
       }
       state = "draining"
+      if (plan.source.stop !== undefined) {
+        yield* Effect.andThen(plan.source.stop, Fiber.await(intake)).pipe(Effect.timeoutOption(stopMillis))
+      }
       yield* Fiber.interrupt(intake)
       yield* road.drain(reason._tag === "Drained" ? reason.deadlineMillis : drainMillisDefault)
       state = reason._tag === "Drained" ? "ended" : "failed"

@@ -58,6 +58,8 @@ export interface Plan {
   readonly onDecodeError: MessagePolicy
   readonly onKeyError: MessagePolicy
   readonly batch: { readonly size: number; readonly ageMillis: number } | undefined
+  /** Where a buried message goes besides the dead letters; the source's own place where nobody says otherwise. */
+  readonly setAside: Source["setAside"]
   /** The id a second copy is known by, and how long a claim of a silent process holds. */
   readonly dedupe: { readonly id: (event: Event) => string; readonly leaseMillis: number } | undefined
 }

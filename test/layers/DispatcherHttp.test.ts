@@ -445,6 +445,7 @@ describe("DispatcherHttp", () => {
         folder: "/",
         concurrency: 1,
         bufferMessages: 1,
+        keyed: false,
         hide: (text: string) => text
       }
       const made = component.make({ ...decoded, headers }, site) as Effect.Effect<unknown, OptionsError>

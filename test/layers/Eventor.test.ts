@@ -9,6 +9,7 @@ import { ConfigError, parse } from "../../src/layers/ConfigFile.ts"
 import * as Eventor from "../../src/layers/Eventor.ts"
 import * as EventorKafka from "../../src/layers/EventorKafka.ts"
 import { known } from "../../src/layers/EventorProperties.ts"
+import type * as Translation from "../../src/layers/Translation.ts"
 
 const sample = readFileSync(resolve(import.meta.dirname, "../../config/eventor.yaml"), "utf8")
 
@@ -20,7 +21,7 @@ const translate = (text: string, environment: Environment = {}) => {
   return Eventor.translate(file, text)
 }
 
-const translated = (text: string, environment: Environment = {}): Eventor.Translated => {
+const translated = (text: string, environment: Environment = {}): Translation.Translated => {
   const result = translate(text, environment)
   if (result instanceof ConfigError) throw result
   if (result === undefined) throw new Error("not taken for eventor's")

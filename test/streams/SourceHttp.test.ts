@@ -407,6 +407,7 @@ describe("SourceHttp", () => {
     pipeline: "hooks",
     source: { type: "http" },
     bufferMessages: 1,
+    keyed: false,
     folder: "/",
     concurrency: 1,
     hide: (text: string) => text

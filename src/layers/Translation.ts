@@ -1,8 +1,13 @@
-/** Walks through an eventor's config, and keeps what is found on the way: problems, warnings, and what came from where. */
+/** Walks through a predecessor's config, and keeps what is found on the way: problems, warnings, and what came from where. */
 import type { Problem } from "../services/Component.ts"
-import { type ConfigFile, type Finding, nearest } from "./ConfigFile.ts"
+import { ConfigError, type ConfigFile, type Finding, nearest } from "./ConfigFile.ts"
 
-type Place = ReadonlyArray<string | number>
+export type Place = ReadonlyArray<string | number>
+
+/** A config in our words, whose findings still show the places in the text as it was written. */
+export interface Translated extends ConfigFile {
+  readonly warnings: ReadonlyArray<Finding>
+}
 
 /** A map of the config, with what `<<` brings into it. */
 export interface Part {
@@ -18,10 +23,21 @@ export class Translation {
   private readonly places = new Map<string, { readonly path: Place; readonly whole: boolean }>()
   private readonly file: ConfigFile
   private readonly lines: ReadonlyArray<string>
+  /** Whose config it is, in words. */
+  private readonly whose: string
 
-  constructor(file: ConfigFile, text: string) {
+  constructor(file: ConfigFile, text: string, whose: string) {
     this.file = file
     this.lines = text.split("\n")
+    this.whose = whose
+  }
+
+  /** What was found on the way, or the config in our words. */
+  end(value: unknown): Translated | ConfigError {
+    const { file, problems, warnings } = this
+    if (problems.length > 0) return new ConfigError({ findings: problems.map(file.finding) })
+    const finding = (problem: Problem): Finding => file.finding({ ...problem, path: this.original(problem.path) })
+    return { ...file, value, finding, warnings }
   }
 
   problem(path: Place, expected: string, found: unknown, words?: ReadonlyArray<string>): undefined {
@@ -66,7 +82,7 @@ export class Translation {
       const near = nearest(key, known!)
       this.warn(
         at(key),
-        `is no key of eventor, and has no effect${near === undefined ? "" : ` (did you mean ${near}?)`}`
+        `is no key of ${this.whose}, and has no effect${near === undefined ? "" : ` (did you mean ${near}?)`}`
       )
     }
     return part
@@ -88,7 +104,7 @@ export class Translation {
     return isMap(part.value[key]) || Array.isArray(part.value[key]) ? undefined : this.missing(part, key, expected)
   }
 
-  /** A scalar as it is written: eventor's YAML reads numbers and truths as text where it wants text. */
+  /** A scalar as it is written: a predecessor's YAML reads numbers and truths as text where it wants text. */
   text(part: Part, key: string): string | undefined {
     const value = part.value[key]
     if (typeof value === "string") return value
@@ -126,3 +142,18 @@ const isThere = (value: unknown): boolean => value !== undefined && value !== nu
 
 const isMap = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value)
+
+/** The characters that names of pipelines have not. */
+const otherCharacters = /[^\p{L}\p{N} ._/-]/gu
+
+/** What a name has to be changed to for a pipeline; empty when nothing is left of it. */
+export const pipelineName = (written: string): string =>
+  written.replaceAll(otherCharacters, "-").replace(/^[^\p{L}\p{N}_]+/u, "")
+
+/** A name that nobody has yet. */
+export const free = (name: string, taken: ReadonlySet<string>): string => {
+  for (let n = 1; ; n++) {
+    const one = n === 1 ? name : `${name}.${n}`
+    if (!taken.has(one)) return one
+  }
+}
