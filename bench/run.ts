@@ -1,4 +1,5 @@
-/** Runs the benchmarks: each prints a ratio against a baseline. `npm run bench hot flat` runs some; those with Kafka only run when they are named. */
+/** Runs the benchmarks: each prints a ratio against a baseline. `npm run bench hot flat` runs some; those with brokers and emulators only when they are named. */
+import * as AzureQueue from "./azureQueue.ts"
 import * as Flat from "./flat.ts"
 import * as HeadOfLine from "./headOfLine.ts"
 import * as Hot from "./hot.ts"
@@ -16,12 +17,13 @@ const benches: Readonly<Record<string, () => Promise<void>>> = {
   memory: Memory.run,
   kafkaHttp: KafkaHttp.run,
   kafkaCopy: KafkaCopy.run,
-  kafkaLedger: KafkaLedger.main
+  kafkaLedger: KafkaLedger.main,
+  azureQueue: AzureQueue.run
 }
 
 // So that what was started ends too.
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1))
 
 const asked = process.argv.slice(2)
-const isAsked = (name: string): boolean => (asked.length === 0 ? !name.startsWith("kafka") : asked.includes(name))
+const isAsked = (name: string): boolean => (asked.length === 0 ? !/^(?:kafka|azure)/.test(name) : asked.includes(name))
 for (const [name, run] of Object.entries(benches)) if (isAsked(name)) await run()
