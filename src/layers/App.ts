@@ -4,6 +4,7 @@ import type { Needs } from "../services/Component.ts"
 import { DeadLetters, type Letter, type Replayed } from "../services/DeadLetters.ts"
 import type { Dedupe } from "../services/Dedupe.ts"
 import { HttpHost, type HttpHostError } from "../services/HttpHost.ts"
+import type { Journal } from "../services/Journal.ts"
 import { KafkaClient } from "../services/Kafka.ts"
 import { Runners } from "../services/Runners.ts"
 import type { Topics } from "../services/Topics.ts"
@@ -18,6 +19,7 @@ import * as DeadLettersRouted from "./DeadLettersRouted.ts"
 import * as DeadLettersSqlite from "./DeadLettersSqlite.ts"
 import * as DedupeSqlite from "./DedupeSqlite.ts"
 import * as HttpHostNode from "./HttpHostNode.ts"
+import * as JournalSqlite from "./JournalSqlite.ts"
 import * as KafkaClientKafkaJs from "./KafkaClientKafkaJs.ts"
 import * as Observability from "./Observability.ts"
 import * as RunnersSqlite from "./RunnersSqlite.ts"
@@ -102,6 +104,7 @@ export const storage = (loaded: Loaded) =>
       return Layer.mergeAll(
         deadLetters(loaded),
         DedupeSqlite.layer(),
+        JournalSqlite.layer(),
         RunnersSqlite.layer,
         TopicsSqlite.layer(
           retention && { retentionMillis: Duration.toMillis(retention.age), retentionBytes: retention.bytes }
@@ -158,4 +161,4 @@ export const dry = ({ config }: Loaded): Layer.Layer<HttpHost | KafkaClient | To
     TopicsMemory.layer
   )
 
-export type Services = DeadLetters | Dedupe | Runners | Exclude<Needs, Scope.Scope>
+export type Services = DeadLetters | Dedupe | Journal | Runners | Exclude<Needs, Scope.Scope>

@@ -3,6 +3,7 @@
 export * as SourceMemory from "../streams/SourceMemory.ts"
 export * as DeadLettersMemory from "./DeadLettersMemory.ts"
 export * as DedupeMemory from "./DedupeMemory.ts"
+export * as JournalMemory from "./JournalMemory.ts"
 export * as KafkaClientMemory from "./KafkaClientMemory.ts"
 export * as PublisherMemory from "./PublisherMemory.ts"
 export * as TopicsMemory from "./TopicsMemory.ts"

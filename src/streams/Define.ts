@@ -54,6 +54,8 @@ interface Common {
   readonly dedupe?:
     | { readonly id?: ((event: Event) => string) | undefined; readonly lease?: Duration.Input }
     | undefined
+  /** Note what became of each message in the `Journal` of the environment; not by default. */
+  readonly journal?: boolean | undefined
 }
 
 type ErrorsOf<Leg> = Leg extends { readonly run: infer Run }
@@ -116,7 +118,8 @@ export const define = <
     dedupe: dedupe && {
       id: dedupe.id ?? ((event) => event.envelope.id),
       leaseMillis: Duration.toMillis(Duration.fromInputUnsafe(dedupe.lease ?? "5 minutes"))
-    }
+    },
+    journal: options.journal ?? false
   }
 }
 

@@ -109,7 +109,7 @@ describe("SqliteMigrations", () => {
         const versions = yield* sql<{ id: number }>`SELECT migration_id AS id FROM sluice_migrations ORDER BY 1`
         assert.deepStrictEqual(
           versions.map(({ id }) => id),
-          [1, 2, 3]
+          [1, 2, 3, 4]
         )
         assert.deepStrictEqual(yield* sql`PRAGMA integrity_check`.values, [["ok"]])
       }).pipe(Effect.provide(TemporaryStore.layerIn(filename)))
