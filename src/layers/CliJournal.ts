@@ -86,14 +86,18 @@ const oneOf = <const A extends string>(
 }
 
 /** Such as 2026-11-21, 2026-11-21T17:00 (local time) or 2026-11-21T17:00:00+01:00. */
-const isoTime = /^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?$/
+const isoTime = /^\d{4}-\d\d-\d\d(?<time>[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(?<zone>Z|[+-]\d\d:?\d\d)?)?$/
 
 /** Units of what comes back: milliseconds since 1970. */
 const sinceOf = (found: string): Effect.Effect<number, UsageError> => {
-  if (isoTime.test(found)) {
-    // Days and times without a zone are local, as they are printed.
-    const millis = new Date(found.length === 10 ? `${found}T00:00` : found).getTime()
-    if (!Number.isNaN(millis)) return Effect.succeed(millis)
+  const iso = isoTime.exec(found)?.groups
+  if (iso !== undefined) {
+    const time = iso.time === undefined ? `${found}T00:00` : found
+    // Without a zone they are local, as they are printed.
+    const here = { timeZone: DateTime.zoneMakeLocal(), adjustForTimeZone: true }
+    const read: Option.Option<DateTime.DateTime> =
+      iso.zone === undefined ? DateTime.makeZoned(time, here) : DateTime.make(time)
+    if (Option.isSome(read)) return Effect.succeed(DateTime.toEpochMillis(read.value))
   }
   const duration = Schema.decodeUnknownResult(Fields.Duration)(found)
   return Result.isSuccess(duration)
