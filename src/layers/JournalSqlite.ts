@@ -155,6 +155,7 @@ const find = (
     ...(id === undefined ? [] : [sql`id = ${id}`]),
     ...(outcome === undefined ? [] : [sql`outcome = ${outcome}`]),
     ...(since === undefined ? [] : [sql`at >= ${since}`]),
+    // Looks into the steps of what the rest leaves over: a tenth of a second for all that is kept, so it has no table.
     ...(event === undefined
       ? []
       : [sql`EXISTS (SELECT 1 FROM json_each(journal.steps) WHERE value ->> 'event' = ${event})`])

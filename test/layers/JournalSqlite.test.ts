@@ -1,6 +1,6 @@
 /** The journal in memory and in the store, alone, idle, in trouble, and with other processes on the file. */
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Exit, Layer, Logger, Scope } from "effect"
+import { Clock, Effect, Exit, Fiber, Layer, Logger, Scope } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import * as JournalMemory from "../../src/layers/JournalMemory.ts"
@@ -168,6 +168,29 @@ describe("The journal in the store", () => {
       assert.deepStrictEqual(yield* plan("at >= 1"), ["SEARCH journal USING INDEX journal_at (at>?)"])
       assert.deepStrictEqual(yield* plan("outcome = 'buried'"), ["SCAN journal USING INDEX journal_at"])
     }).pipe(Effect.provide(TemporaryStore.layer))
+  )
+
+  it.live("waits while another process holds the store, and then writes everything", () =>
+    Effect.gen(function* () {
+      const filename = yield* TemporaryStore.filename
+      const other = yield* Processes.store("write", filename)
+      yield* other.says("writing")
+      yield* Effect.gen(function* () {
+        const journal = yield* Journal
+        journal.note(entry("a", 1))
+        yield* Effect.sleep(400)
+        // By now the first write is at it.
+        journal.note(entry("b", 2))
+        const found = yield* Effect.forkChild(journal.find({ limit: 10 }), { startImmediately: true })
+        yield* Effect.sleep(200)
+        assert.isUndefined(found.pollUnsafe())
+        yield* other.tell("go on")
+        assert.deepStrictEqual(
+          (yield* Fiber.join(found)).map(({ id }) => id),
+          ["a", "b"]
+        )
+      }).pipe(Effect.provide(JournalSqlite.layer().pipe(Layer.provide(TemporaryStore.layerIn(filename)))))
+    }).pipe(Effect.scoped)
   )
 
   it.live("is kept by several processes on one file", () =>
