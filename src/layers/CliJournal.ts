@@ -99,7 +99,7 @@ const sinceOf = (found: string): Effect.Effect<number, UsageError> => {
       iso.zone === undefined ? DateTime.makeZoned(time, here) : DateTime.make(time)
     if (Option.isSome(read)) return Effect.succeed(DateTime.toEpochMillis(read.value))
   }
-  const duration = Schema.decodeUnknownResult(Fields.Duration)(found)
+  const duration = Schema.decodeResult(Fields.Duration)(found)
   return Result.isSuccess(duration)
     ? Effect.map(Clock.currentTimeMillis, (now) => now - Duration.toMillis(duration.success))
     : wrong("since", "a duration such as 1h, or a time such as 2026-11-21T17:00", found)

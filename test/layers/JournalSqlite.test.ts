@@ -131,7 +131,7 @@ describe("The journal in the store", () => {
         Array.from({ length: 10 }, (_, i) => `${25 + i}`)
       )
       assert.strictEqual(lines.length, 2)
-    }).pipe(Effect.provide(withStore({ bufferMax: 10 })), Effect.provide(layer))
+    }).pipe(Effect.provide(Layer.provideMerge(withStore({ bufferMax: 10 }), layer)))
   })
 
   it.effect("says what it could not write when it is closed", () => {
@@ -146,7 +146,7 @@ describe("The journal in the store", () => {
       assert.deepStrictEqual(lines, [
         "journal: cannot write: the store: no such table: journal, 3 entries were left out"
       ])
-    }).pipe(Effect.provide(TemporaryStore.layer), Effect.provide(layer))
+    }).pipe(Effect.provide(Layer.merge(TemporaryStore.layer, layer)))
   })
 
   it.effect("reads no more than it needs: by pipeline, id and time through an index", () =>
