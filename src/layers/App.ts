@@ -5,6 +5,7 @@ import type { Needs } from "../services/Component.ts"
 import { DeadLetters, type Letter, type Replayed } from "../services/DeadLetters.ts"
 import type { Dedupe } from "../services/Dedupe.ts"
 import { HttpHost, type HttpHostError } from "../services/HttpHost.ts"
+import type { Journal } from "../services/Journal.ts"
 import { KafkaClient } from "../services/Kafka.ts"
 import { Runners } from "../services/Runners.ts"
 import type { Topics } from "../services/Topics.ts"
@@ -20,6 +21,7 @@ import * as DeadLettersRouted from "./DeadLettersRouted.ts"
 import * as DeadLettersSqlite from "./DeadLettersSqlite.ts"
 import * as DedupeSqlite from "./DedupeSqlite.ts"
 import * as HttpHostNode from "./HttpHostNode.ts"
+import * as JournalSqlite from "./JournalSqlite.ts"
 import * as KafkaClientKafkaJs from "./KafkaClientKafkaJs.ts"
 import * as Observability from "./Observability.ts"
 import * as RunnersSqlite from "./RunnersSqlite.ts"
@@ -104,6 +106,7 @@ export const storage = (loaded: Loaded) =>
       return Layer.mergeAll(
         deadLetters(loaded),
         DedupeSqlite.layer(),
+        JournalSqlite.layer(),
         RunnersSqlite.layer,
         TopicsSqlite.layer(
           retention && { retentionMillis: Duration.toMillis(retention.age), retentionBytes: retention.bytes }
@@ -165,4 +168,4 @@ export const dry = ({ config }: Loaded): Layer.Layer<AzureQueueClient | HttpHost
     TopicsMemory.layer
   )
 
-export type Services = DeadLetters | Dedupe | Runners | Exclude<Needs, Scope.Scope>
+export type Services = DeadLetters | Dedupe | Journal | Runners | Exclude<Needs, Scope.Scope>

@@ -1,4 +1,4 @@
-/** The command line: run, check, schema, graph and dlq. */
+/** The command line: run, check, schema, graph, dlq and journal. */
 import {
   Console,
   Effect,
@@ -15,6 +15,7 @@ import { Argument, CliError, Command, Flag } from "effect/cli"
 import type { ChildProcessSpawner } from "effect/process"
 import * as App from "./App.ts"
 import * as CliDeadLetters from "./CliDeadLetters.ts"
+import * as CliJournal from "./CliJournal.ts"
 import * as Config from "./Config.ts"
 import { ConfigError } from "./ConfigFile.ts"
 import { Environment } from "./Environment.ts"
@@ -138,14 +139,18 @@ const dlq = Command.make("dlq").pipe(
   ])
 )
 
+const journal = Command.make("journal", { ...place, ...CliJournal.flags, json }, ({ config, file, json, ...asked }) =>
+  withStorage({ config, file }, (loaded) => CliJournal.list(loaded, asked, json))
+).pipe(Command.withDescription("Show what became of each message, in pipelines with `journal: true`"))
+
 const sluice = Command.make("sluice").pipe(
   Command.withDescription(
     "Takes messages from queues, streams, sockets and webhooks, detects events in them, and acts"
   ),
-  Command.withSubcommands([run, check, schema, graph, dlq])
+  Command.withSubcommands([run, check, schema, graph, dlq, journal])
 )
 
-const commands = ["run", "check", "schema", "graph", "dlq"]
+const commands = ["run", "check", "schema", "graph", "dlq", "journal"]
 
 /** Runs the arguments after the program's name. Fails: `Exit`, when everything has been said. */
 export const main = (
@@ -166,18 +171,20 @@ export const main = (
       if (CliError.isCliError(error)) return Effect.fail(new Exit({ code: 2 }))
       return Effect.andThen(
         Console.error(error.message),
-        Effect.fail(new Exit({ code: error._tag === "ConfigError" ? 2 : 1 }))
+        Effect.fail(new Exit({ code: error._tag === "ConfigError" || error._tag === "UsageError" ? 2 : 1 }))
       )
     })
   )
 
+/** What follows these is no word of a command. */
+const valued = ["-f", "--file", ...CliJournal.valued]
 const deadLetterCommands = ["ls", "show", "replay", "purge"]
 
 /** Flags may stand anywhere: the words of the command go first, then the config where `-f` names it, then the rest. */
 const ordered = (args: ReadonlyArray<string>): ReadonlyArray<string> => {
   const rest = [...args]
   const take = (known: ReadonlyArray<string>): ReadonlyArray<string> => {
-    const at = rest.findIndex((arg, i) => known.includes(arg) && !["-f", "--file"].includes(rest[i - 1] ?? ""))
+    const at = rest.findIndex((arg, i) => known.includes(arg) && !valued.includes(rest[i - 1] ?? ""))
     return at === -1 ? [] : rest.splice(at, 1)
   }
   const command = take(commands)

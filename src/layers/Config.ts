@@ -108,6 +108,8 @@ const Pipeline = Schema.Struct({
       Schema.Struct({ id: Schema.optionalKey(Fields.Text), lease: Fields.orElse(Fields.Duration, Duration.minutes(5)) })
     ])
   ),
+  /** Keep in the store for a while what became of each message. */
+  journal: Fields.orElse(Fields.Boolean, false),
   log: Schema.optionalKey(Log)
 })
 export type Pipeline = typeof Pipeline.Type

@@ -54,11 +54,22 @@ const processes = statements(
     pipeline TEXT NOT NULL, runner TEXT, outcome TEXT, reason TEXT, PRIMARY KEY (request, letter)) WITHOUT ROWID`
 )
 
+const journal = statements(
+  // `place` is the order of writing. Each index ends with it, so that what is found is in order.
+  `CREATE TABLE journal (place INTEGER PRIMARY KEY, at INTEGER NOT NULL, pipeline TEXT NOT NULL, source TEXT NOT NULL,
+    id TEXT NOT NULL, attempt INTEGER NOT NULL, outcome TEXT NOT NULL, reason TEXT, millis INTEGER NOT NULL,
+    steps TEXT NOT NULL)`,
+  "CREATE INDEX journal_at ON journal (at)",
+  "CREATE INDEX journal_pipeline ON journal (pipeline, at)",
+  "CREATE INDEX journal_id ON journal (id, at)"
+)
+
 /** Entries are only ever added. */
 const versions = {
   "1_topics": topics,
   "2_dead_letters": deadLetters,
-  "3_processes": processes
+  "3_processes": processes,
+  "4_journal": journal
 }
 
 const known = Object.keys(versions).length

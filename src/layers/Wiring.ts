@@ -74,7 +74,8 @@ const planOf = Effect.fnUntraced(function* (name: string, pipeline: Pipeline, fo
     },
     onDecodeError: pipeline.failures?.decode,
     onKeyError: pipeline.failures?.key,
-    batch: pipeline.batch
+    batch: pipeline.batch,
+    journal: pipeline.journal
   })
   return pipeline.log === undefined ? plan : { ...plan, logLevel: levels[pipeline.log.level] }
 })

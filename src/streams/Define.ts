@@ -58,6 +58,8 @@ interface Common {
     | undefined
   /** Absent means the source's own; false none. */
   readonly setAside?: SetAside
+  /** Note what became of each message in the `Journal` of the environment; not by default. */
+  readonly journal?: boolean | undefined
 }
 
 export type SetAside = Plan["setAside"] | false
@@ -127,7 +129,8 @@ export const define = <
         : {
             id: dedupe.id ?? ((event) => event.envelope.id),
             leaseMillis: Duration.toMillis(Duration.fromInputUnsafe(dedupe.lease ?? "5 minutes"))
-          }
+          },
+    journal: options.journal ?? false
   }
 }
 

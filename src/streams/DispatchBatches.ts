@@ -65,7 +65,10 @@ class BatchAttempt extends Attempt<void> {
   }
 
   giveBack(reason: string): void {
-    for (const { leg } of this.takeOpen()) leg.giveBack(reason)
+    for (const { leg } of this.takeOpen()) {
+      leg.attempts = this.attempts
+      leg.giveBack(reason)
+    }
     this.batches.done(this.all)
   }
 
@@ -99,6 +102,7 @@ class BatchAttempt extends Attempt<void> {
       const result = results[i]
       if (result !== undefined && Result.isSuccess(result)) {
         this.target.good()
+        item.leg.attempts = this.attempts
         item.leg.succeed(result.success as never)
         return
       }

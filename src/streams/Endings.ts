@@ -6,11 +6,13 @@ import { acked, type Settlement, weightOf } from "../services/Delivery.ts"
 import type { Policy } from "../services/Failure.ts"
 import { isLater } from "../services/Ready.ts"
 import * as Burial from "./Burial.ts"
+import type { Journaling } from "./Journaling.ts"
 import type { Plan } from "./Plan.ts"
 import { type Runner, sentence } from "./Runner.ts"
 import { settle } from "./Settlement.ts"
 import type { Stats } from "./Stats.ts"
-import type { Work } from "./Work.ts"
+import type { Verdict } from "./Target.ts"
+import type { Leg, Work } from "./Work.ts"
 
 /** Why a road stopped taking: `halted` by policy for good; otherwise its supervisor may start it again. */
 export interface RoadFailure {
@@ -23,6 +25,8 @@ export interface Options {
   readonly runner: Runner
   readonly deadLetters: DeadLetters["Service"]
   readonly dedupe: Dedupe["Service"] | undefined
+  /** Set where the pipeline keeps a journal. */
+  readonly journaling: Journaling | undefined
   readonly stats: Stats
   readonly onFailure: (failure: RoadFailure) => void
   readonly onSettled: () => void
@@ -38,6 +42,13 @@ export class Endings {
     this.options = options
   }
 
+  /** Ends a leg that failed for good by its policy, then goes on. */
+  legFailed(leg: Leg, verdict: Verdict, then: () => void): void {
+    const { attempts, detection, plan, work } = leg
+    const { policy, reason } = verdict
+    this.byPolicy(work, policy, then, { stage: "dispatch", event: detection.name, leg: plan.name, reason, attempts })
+  }
+
   /** Ends what failed for good by its policy, then goes on. */
   byPolicy(work: Work, policy: Policy, then: () => void, cause: Burial.Cause): void {
     const { plan, runner, stats } = this.options
@@ -48,6 +59,7 @@ export class Endings {
     switch (policy) {
       case "drop": {
         stats.dropped++
+        this.options.journaling?.dropped(work, cause.reason)
         runner.log(Effect.logWarning(`${plan.name}: dropped ${work.delivery.envelope.id}: ${cause.reason}`))
         return then()
       }
@@ -143,13 +155,14 @@ export class Endings {
   }
 
   private settled(work: Work, settlement: Settlement): void {
-    const { onSettled, runner, stats } = this.options
+    const { journaling, onSettled, runner, stats } = this.options
     if (settlement._tag === "Acked") stats.acked++
     else if (settlement._tag === "Buried") stats.buried++
     else if (settlement._tag === "Nacked") stats.nacked++
     stats.held--
     stats.heldBytes -= weightOf(work.delivery)
     stats.latency.observe(runner.time - work.takenAt)
+    if (journaling !== undefined) journaling.settled(work, settlement, runner.time)
     if (stats.held === 0 && this.idlers.length > 0) for (const idle of this.idlers.splice(0)) idle()
     onSettled()
   }

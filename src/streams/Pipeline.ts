@@ -3,8 +3,10 @@ import { Cause, Deferred, Effect, Fiber, Option, Queue, References, Schema, type
 import { DeadLetters, type Letter, type Replayed } from "../services/DeadLetters.ts"
 import { Dedupe } from "../services/Dedupe.ts"
 import type { Delivery } from "../services/Delivery.ts"
+import { Journal } from "../services/Journal.ts"
 import { Downstream, SourceError } from "../services/Source.ts"
 import type { RoadFailure } from "./Endings.ts"
+import { Journaling } from "./Journaling.ts"
 import type { Plan } from "./Plan.ts"
 import { Road } from "./Road.ts"
 import * as Runner from "./Runner.ts"
@@ -79,6 +81,8 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
     if (plan.dedupe !== undefined && dedupe === undefined) {
       yield* Effect.logWarning(`${plan.name}: there is no Dedupe, so copies of a message are not told apart`)
     }
+    const journal = plan.journal === true ? Option.getOrUndefined(yield* Effect.serviceOption(Journal)) : undefined
+    const journaling = journal && new Journaling(plan, journal)
     const runner = yield* Runner.make
     const ending = yield* Deferred.make<Ending>()
     const ended = yield* Deferred.make<void, PipelineError>()
@@ -90,7 +94,7 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
     }
     const onFailure = ({ halted, reason }: RoadFailure): void => fail(halted ? "halted" : "failed", reason)
     runner.onDefect = (defect) => fail("failed", `defect: ${Runner.words(defect)}`)
-    const road = new Road({ plan, runner, deadLetters, dedupe, stats, onFailure })
+    const road = new Road({ plan, runner, deadLetters, dedupe, journaling, stats, onFailure })
 
     const intake = yield* plan.source.open.pipe(
       Effect.flatMap((stream) => Stream.runForEachArray(stream, (deliveries) => road.intake.take(deliveries))),

@@ -62,4 +62,6 @@ export interface Plan {
   readonly setAside: Source["setAside"]
   /** The id a second copy is known by, and how long a claim of a silent process holds. */
   readonly dedupe: { readonly id: (event: Event) => string; readonly leaseMillis: number } | undefined
+  /** Note what became of each message, where a journal is kept. */
+  readonly journal?: boolean | undefined
 }

@@ -252,21 +252,16 @@ export class Road implements LegEnds, Found {
   replied(leg: Leg, reply: Reply): void {
     if (reply.kind === "refused" && !this.publishing.takesRefusals) {
       leg.attempts++
-      return this.legFailed(leg, { policy: "bury", reason: reply.reason ?? "refused", presence: "answered" })
+      return this.legFailed(leg, { policy: "bury", reason: reply.reason ?? "refused", presence: "answered", reply })
     }
     leg.reply = reply
     this.answered(leg)
   }
 
   legFailed(leg: Leg, verdict: Verdict): void {
+    this.options.journaling?.legFailed(leg, verdict)
     if (verdict.reply !== undefined && this.publishing.takesRefusals) return this.replied(leg, verdict.reply)
-    this.endings.byPolicy(leg.work, verdict.policy, () => this.answered(leg), {
-      stage: "dispatch",
-      event: leg.detection.name,
-      leg: leg.plan.name,
-      reason: verdict.reason,
-      attempts: leg.attempts
-    })
+    this.endings.legFailed(leg, verdict, () => this.answered(leg))
   }
 
   legGivenBack(leg: Leg, reason: string): void {

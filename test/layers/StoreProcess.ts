@@ -6,12 +6,15 @@ import { runInNewContext } from "node:vm"
 import { Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import * as DedupeSqlite from "../../src/layers/DedupeSqlite.ts"
+import * as JournalSqlite from "../../src/layers/JournalSqlite.ts"
 import * as RunnersSqlite from "../../src/layers/RunnersSqlite.ts"
 import { SqliteLocks } from "../../src/layers/SqliteLocks.ts"
 import * as TopicsSqlite from "../../src/layers/TopicsSqlite.ts"
 import { Dedupe } from "../../src/services/Dedupe.ts"
+import { Journal } from "../../src/services/Journal.ts"
 import { Runners } from "../../src/services/Runners.ts"
 import { Topics } from "../../src/services/Topics.ts"
+import { entry, step } from "../suites/JournalSuite.ts"
 import * as TemporaryStore from "./TemporaryStore.ts"
 
 const [what = "", filename = "", name = "", more = ""] = argv.slice(2)
@@ -20,9 +23,12 @@ const say = (line: string) => Effect.sync(() => void stdout.write(`${line}\n`))
 /** Waits to be told. */
 const told = Effect.callback<void>((resume) => void lines.once("line", () => resume(Effect.void)))
 
-const layer = Layer.mergeAll(TopicsSqlite.layer(), DedupeSqlite.layer(), RunnersSqlite.layer).pipe(
-  Layer.provideMerge(TemporaryStore.layerIn(filename))
-)
+const layer = Layer.mergeAll(
+  TopicsSqlite.layer(),
+  DedupeSqlite.layer(),
+  JournalSqlite.layer(),
+  RunnersSqlite.layer
+).pipe(Layer.provideMerge(TemporaryStore.layerIn(filename)))
 const forever = Effect.andThen(told, Effect.never)
 
 /** Appends batches of ten to `t`, each record's id with its number; without a count until it is killed. */
@@ -41,6 +47,14 @@ const append = Effect.gen(function* () {
 const programs: Readonly<Record<string, Effect.Effect<unknown, unknown, Layer.Success<typeof layer>>>> = {
   append,
   migrate: say("done"),
+  /** Notes in several rounds, so that some is written while others write, and the rest when it is closed. */
+  note: Effect.gen(function* () {
+    const journal = yield* Journal
+    for (let i = 0; i < Number(more); i++) {
+      journal.note(entry(`${i}`, i, { pipeline: name, steps: [step("x")] }))
+      if (i % 500 === 0) yield* Effect.sleep(260)
+    }
+  }),
   lock: Effect.scoped(
     Effect.gen(function* () {
       const locks = yield* SqliteLocks

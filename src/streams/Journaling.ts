@@ -1,0 +1,73 @@
+/** Notes in the journal what became of each delivery of a pipeline that wants it. */
+import type { Settlement } from "../services/Delivery.ts"
+import type { Entry, Journal, Step } from "../services/Journal.ts"
+import type { Plan } from "./Plan.ts"
+import type { Verdict } from "./Target.ts"
+import type { Leg, Work } from "./Work.ts"
+
+const outcomes = { Acked: "acked", Buried: "buried", Refused: "refused", Nacked: "nacked" } as const
+
+/** Units: characters of a note or a reason that are kept. */
+const textMax = 500
+
+export class Journaling {
+  // Beside the legs and not in them: hardly one fails, and the legs of other pipelines carry nothing for this.
+  private readonly failures = new WeakMap<Leg, Verdict>()
+  private readonly drops = new WeakMap<Work, string>()
+  private readonly plan: Plan
+  private readonly journal: Journal["Service"]
+
+  constructor(plan: Plan, journal: Journal["Service"]) {
+    this.plan = plan
+    this.journal = journal
+  }
+
+  legFailed(leg: Leg, verdict: Verdict): void {
+    this.failures.set(leg, verdict)
+  }
+
+  dropped(work: Work, reason: string): void {
+    this.drops.set(work, `dropped: ${reason}`)
+  }
+
+  /** Units of `now`: milliseconds since 1970. */
+  settled(work: Work, settlement: Settlement, now: number): void {
+    const { envelope } = work.delivery
+    const reason = settlement._tag === "Acked" ? this.whyNothing(work) : settlement.reason
+    const entry: Entry = {
+      at: now,
+      pipeline: this.plan.name,
+      source: envelope.source,
+      id: envelope.id,
+      attempt: envelope.attempt,
+      outcome: outcomes[settlement._tag],
+      reason: clip(reason),
+      millis: now - work.takenAt,
+      steps: work.legs.map((leg) => this.stepOf(leg))
+    }
+    this.journal.note(entry)
+  }
+
+  private stepOf(leg: Leg): Step {
+    const failure = this.failures.get(leg)
+    // What a target refused is refused, whether a publisher takes it or it is buried.
+    const reply = leg.reply ?? (failure?.reply?.kind === "refused" ? failure.reply : undefined)
+    const outcome = reply?.kind ?? (failure === undefined ? "open" : "failed")
+    // Counted are tries that failed; a reply that did not come with a failure is one more.
+    const attempts = leg.attempts + (outcome !== "open" && failure === undefined ? 1 : 0)
+    const note = reply?.note ?? failure?.reason ?? reply?.reason
+    return { event: leg.detection.name, leg: leg.plan.name, attempts, outcome, note: clip(note) }
+  }
+
+  /** Why a delivery that is done has no steps to show. */
+  private whyNothing(work: Work): string | undefined {
+    const dropped = this.drops.get(work)
+    const { resume } = work.delivery
+    if (dropped !== undefined || work.legs.length > 0 || resume?.stage === "publish") return dropped
+    const isCopy = this.plan.dedupe !== undefined && resume === undefined && !work.claimed
+    return isCopy ? "duplicate" : "nothing detected"
+  }
+}
+
+const clip = (text: string | undefined): string | undefined =>
+  text === undefined || text.length <= textMax ? text : `${text.slice(0, textMax)}...`
