@@ -13,7 +13,7 @@ export interface Fault {
   /** Whether the server gets the request, and does what it asks for; not when left out. */
   readonly forward?: boolean
   /** What the client sees: an answer, a connection that is reset, or nothing until the proxy stops. */
-  readonly then: Answer | "reset" | "hang"
+  readonly answer: Answer | "reset" | "hang"
 }
 
 export interface Answer {
@@ -57,9 +57,9 @@ export const start = async (target: string): Promise<Proxy> => {
     if (found !== undefined) found.left--
     return found?.fault
   }
-  const spoil = ({ then }: Fault, incoming: IncomingMessage, outgoing: ServerResponse): void => {
-    if (then === "reset") incoming.socket.resetAndDestroy()
-    else if (then !== "hang") outgoing.writeHead(then.status, then.headers).end(then.body ?? "")
+  const spoil = ({ answer }: Fault, incoming: IncomingMessage, outgoing: ServerResponse): void => {
+    if (answer === "reset") incoming.socket.resetAndDestroy()
+    else if (answer !== "hang") outgoing.writeHead(answer.status, answer.headers).end(answer.body ?? "")
   }
   const server = createServer(async (incoming, outgoing) => {
     const fault = take(incoming)
