@@ -35,6 +35,10 @@ describe("AzureQueueClientMemory", () => {
         [queues.calls("receive"), queues.calls("receive", "orders"), queues.calls("send")],
         [3, 3, 0]
       )
+      yield* queues.failNext("receive", "away", { times: Number.POSITIVE_INFINITY })
+      for (let i = 0; i < 3; i++) assert.strictEqual(yield* troubleOf(queue.receive(1, 1)), "away")
+      yield* queues.heal
+      assert.deepStrictEqual(yield* queue.receive(1, 1), [])
       const error = new AzureQueueError({ trouble: "away", reason: "busy (ServerBusy)", retryAfterMillis: 7 })
       yield* queues.failNext("create", error, { queue: "orders" })
       assert.strictEqual(yield* Effect.flip(queue.create), error)
