@@ -141,7 +141,7 @@ describe("PublisherAzureQueue's options", () => {
     Effect.gen(function* () {
       const { component } = PublisherAzureQueue
       const decoded = yield* Effect.orDie(
-        Schema.decodeUnknownEffect(component.options as unknown as Schema.Codec<object>)(written)
+        Schema.decodeEffect(component.options as unknown as Schema.Codec<object>)(written)
       )
       const site = { pipeline: "p", source, folder: "/", concurrency, bufferMessages: 1, hide: (text: string) => text }
       return yield* component.make(decoded, site) as Effect.Effect<Publisher, OptionsError, AzureQueueClient>
