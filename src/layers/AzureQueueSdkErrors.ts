@@ -70,8 +70,10 @@ export const concealed = ({ credential }: Connection): ((text: string) => string
   const spellings = secrets.flatMap((secret) => [secret, encodeURIComponent(secret)])
   return (text) =>
     spellings
-      .reduce((shown, spelling) => shown.replaceAll(spelling, "<secret>"), text)
-      .replaceAll(/(https?:\/\/[^\s?"'<>]*)\?[^\s"'<>]*/g, "$1")
+      .reduce(
+        (shown, spelling) => shown.replaceAll(spelling, "<secret>"),
+        text.replaceAll(/(https?:\/\/[^\s?"'<>]*)\?[^\s"'<>]*/g, "$1")
+      )
       .replaceAll(/\b(sig=|Bearer |SharedKey )[^\s&"'<>]+/g, "$1<secret>")
 }
 
