@@ -6,7 +6,7 @@ import { AzureQueueError, type Trouble } from "../services/AzureQueue.ts"
 export type Call = "receive" | "renew" | "remove" | "send" | "create"
 
 export interface Which {
-  /** How many of the next requests; one by default. */
+  /** How many of the next requests, also infinitely many; one by default. */
   readonly times?: number | undefined
   /** Before anything is done, as by default, or after all of it is: then only the answer is lost. */
   readonly when?: "before" | "after" | undefined
@@ -27,6 +27,8 @@ export interface Controls {
   readonly failNext: (call: Call, failure: Trouble | AzureQueueError, which?: Which) => Effect.Effect<void>
   /** Lets the next such requests hang until they are released; interrupted, they end at once. */
   readonly hangNext: (call: Call, which?: Which) => Effect.Effect<Hang>
+  /** Forgets what was planned and has not struck yet. */
+  readonly heal: Effect.Effect<void>
   /** How many such requests were made, those that failed among them. */
   readonly calls: (call: Call, queue?: string) => number
 }
@@ -90,6 +92,9 @@ export const make = (nameOf: (queue: string) => string): Faults => {
             release: Effect.asVoid(Deferred.succeed(released, undefined))
           }
         }),
+      heal: Effect.sync(() => {
+        planned.length = 0
+      }),
       calls: (call, queue) => {
         const name = queue === undefined ? undefined : nameOf(queue)
         return made.filter((one) => one.call === call && (name === undefined || one.queue === name)).length

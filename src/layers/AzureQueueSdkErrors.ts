@@ -70,12 +70,14 @@ export const concealed = ({ credential }: Connection): ((text: string) => string
   const spellings = secrets.flatMap((secret) => [secret, encodeURIComponent(secret)])
   return (text) =>
     spellings
-      .reduce((shown, spelling) => shown.replaceAll(spelling, "<secret>"), text)
-      .replaceAll(/(https?:\/\/[^\s?"'<>]*)\?[^\s"'<>]*/g, "$1")
+      .reduce(
+        (shown, spelling) => shown.replaceAll(spelling, "<secret>"),
+        text.replaceAll(/(https?:\/\/[^\s?"'<>]*)\?[^\s"'<>]*/g, "$1")
+      )
       .replaceAll(/\b(sig=|Bearer |SharedKey )[^\s&"'<>]+/g, "$1<secret>")
 }
 
-const isBusy = (status: number): boolean => status === 429 || status === 408 || status >= 500
+const isBusy = (status: number = 0): boolean => status === 429 || status === 408 || status >= 500
 
 const answered = ({ code = "", status }: Answered, asking: Asking): Trouble => {
   if (asking === "send" && (unfit.has(code) || status === 413 || (status === 400 && code === ""))) return "unfit"
@@ -86,20 +88,27 @@ interface Thrown {
   readonly name?: string
   readonly message?: string
   readonly statusCode?: number
-  readonly errorResponse?: { readonly error: string; readonly errorDescription: string }
+  readonly errorResponse?: { readonly error: string; readonly errorDescription?: string }
   readonly errors?: ReadonlyArray<Thrown>
+  readonly cause?: { readonly status?: number }
 }
+
+/** Whoever gives out tokens cannot be reached, in the words of the vendor and of Node. */
+const unreached =
+  /network_error|network unreachable|endpoints_resolution_error|openid_config_error|ECONN|ETIMEDOUT|ENOTFOUND|EAI_AGAIN/i
 
 /** No answer of the queue: the network, or whoever gives out tokens. */
 const troubleOf = (thrown: unknown): Trouble => {
-  const { errors = [], name = "", statusCode } = (thrown ?? {}) as Thrown
-  switch (name) {
-    case "AuthenticationError":
-      return statusCode === undefined || isBusy(statusCode) ? "away" : "refused"
+  const error = (thrown ?? {}) as Thrown
+  switch (error.name) {
     case "AggregateAuthenticationError":
-      return errors.some((one) => troubleOf(one) === "away") ? "away" : "refused"
-    case "CredentialUnavailableError":
+      return error.errors?.some((one) => troubleOf(one) === "away") ? "away" : "refused"
+    case "AuthenticationError":
     case "AuthenticationRequiredError":
+    case "CredentialUnavailableError":
+      return isBusy(error.statusCode) || isBusy(error.cause?.status) || unreached.test(error.message ?? "")
+        ? "away"
+        : "refused"
     case "TypeError":
     case "RangeError":
       return "refused"
@@ -109,20 +118,20 @@ const troubleOf = (thrown: unknown): Trouble => {
 }
 
 const said = (thrown: unknown, conceal: (text: string) => string): string => {
-  const { name = "" } = (thrown ?? {}) as Thrown
-  const words = wordsOf((thrown ?? {}) as Thrown).map((one) => short(conceal(one)))
-  const isToken = /^(?:Aggregate)?Authentication|^Credential/.test(name)
-  return `${isToken ? "no token: " : ""}${words.join("; ")}`
+  const error = (thrown ?? {}) as Thrown
+  const isToken = /^(?:Aggregate)?Authentication|^Credential/.test(error.name ?? "")
+  const words = isToken ? tokenWords(error) : [error.message ?? `${thrown}`]
+  return `${isToken ? "no token: " : ""}${words.map((one) => short(conceal(one))).join("; ")}`
 }
 
-/** Of several who could give a token, those who were asked and did not; if there is none, all. */
-const wordsOf = ({ errorResponse, errors = [], message, name = "" }: Thrown): ReadonlyArray<string> => {
-  if (name === "AggregateAuthenticationError" && errors.length > 0) {
-    const asked = errors.filter((one) => one.name === "AuthenticationError")
-    return (asked.length > 0 ? asked : errors).flatMap(wordsOf)
-  }
-  if (errorResponse !== undefined) return [`${errorResponse.error}: ${errorResponse.errorDescription?.trim()}`]
-  return [message?.trim() || name || "no reason given"]
+/** The first sentence of each that was asked for a token: advice and links follow. */
+const tokenWords = ({ errorResponse, errors = [], message = "" }: Thrown): ReadonlyArray<string> => {
+  if (errors.length > 0) return errors.flatMap(tokenWords)
+  const words = message === "" ? "no reason given" : message
+  const first = /^.*?\.(?=\s|$)/.exec(words.split("\n")[0]!)?.[0] ?? words
+  // What the token service itself has to say comes after the vendor's words.
+  const service = errorResponse?.errorDescription ?? / Message:? (.*)$/s.exec(words)?.[1]
+  return [first.replace(/\.$/, ""), ...(service === undefined ? [] : [service])]
 }
 
-const short = (text: string): string => oneLine(text.split(/\r?\n/)[0]!.trim()).slice(0, wordsMax)
+const short = (text: string): string => oneLine(text.trim().split(/\r?\n/)[0]!).slice(0, wordsMax)

@@ -84,12 +84,14 @@ export const component = Component.publisher({
     Effect.gen(function* () {
       const delaySeconds = delay && secondsOf(delay)
       const ttlSeconds = ttl === undefined || ttl === "never" ? ttl : secondsOf(ttl)
+      const connection = yield* Effect.result(
+        Effect.flatMap(AzureQueueOptions.shared(options, site), (options) => AzureQueueOptions.connectionOf(options))
+      )
       const problems = problemsOf(queue, delaySeconds, ttlSeconds)
-      if (problems.length > 0) return yield* new Component.OptionsError({ problems })
-      const shared = yield* AzureQueueOptions.shared(options, site)
-      const connection = yield* AzureQueueOptions.connectionOf(shared)
+      if (Result.isFailure(connection)) problems.push(...connection.failure.problems)
+      if (Result.isFailure(connection) || problems.length > 0) return yield* new Component.OptionsError({ problems })
       return yield* make({
-        connection,
+        connection: connection.success,
         queue,
         encoding,
         create,
@@ -106,7 +108,7 @@ const problemsOf = (
   queue: string,
   delaySeconds: number = 0,
   ttlSeconds: number | "never" = AzureQueueText.ttlSecondsDefault
-): ReadonlyArray<Component.Problem> => {
+): Array<Component.Problem> => {
   const problems: Array<Component.Problem> = []
   if (!AzureQueueOptions.isQueue(queue)) {
     problems.push({ path: ["queue"], expected: AzureQueueOptions.queueExpected, found: queue })

@@ -74,6 +74,14 @@ describe("Config", () => {
           "x.yaml:4:15: pipelines.a.publish.0.brokers: expected the brokers, since the pipeline's source is not kafka, found nothing"
         ],
         [
+          `pipelines:\n  a:\n    ${stdin}\n    publish: [{ type: azure-queue, queue: Orders, account: a_b, sas: \${SECRET} }]\n`,
+          [
+            'x.yaml:4:43: pipelines.a.publish.0.queue: expected the name of a queue: 3 to 63 lower-case letters, digits and single dashes, a letter or digit at both ends, found "Orders"',
+            "x.yaml:4:70: pipelines.a.publish.0.sas: expected a shared access signature such as sv=...&sig=..., found ${SECRET}",
+            'x.yaml:4:60: pipelines.a.publish.0.account: expected the name of a storage account: 3 to 24 lower-case letters and digits, found "a_b"'
+          ].join("\n")
+        ],
+        [
           `pipelines:\n  a:\n    ${stdin}\n    exactlyOnce: true\n    publish: [{ type: stdout }, { type: none }]\n    batch: {}\n`,
           [
             'x.yaml:3:21: pipelines.a.source.type: expected kafka, since exactlyOnce is set, found "stdin"',
