@@ -117,8 +117,14 @@ const fromEnvironment = (): Azurite | undefined => {
 const program = (): string =>
   join(dirname(createRequire(import.meta.url).resolve("azurite/package.json")), "dist/src/queue/main.js")
 
-/** Ends it when this process is gone, however it went: the channel between them is closed then. */
-const guard = "data:text/javascript,process.on('disconnect',()=>process.exit())"
+/** Ends it and deletes its folder when this process is gone, however it went: the channel between them is closed then. */
+const guard = `data:text/javascript,${encodeURIComponent(`
+  import { rmSync } from "node:fs"
+  process.on("disconnect", () => {
+    rmSync(process.cwd(), { recursive: true, force: true })
+    process.exit()
+  })
+`)}`
 
 const launch = (options: Options, temporary: string, certificate: Certificate | undefined): ChildProcess => {
   const args = ["--queueHost", "127.0.0.1", "--queuePort", `${options.port ?? 0}`]
