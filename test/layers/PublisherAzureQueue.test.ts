@@ -143,7 +143,15 @@ describe("PublisherAzureQueue's options", () => {
       const decoded = yield* Effect.orDie(
         Schema.decodeEffect(component.options as unknown as Schema.Codec<object>)(written)
       )
-      const site = { pipeline: "p", source, folder: "/", concurrency, bufferMessages: 1, hide: (text: string) => text }
+      const site = {
+        pipeline: "p",
+        source,
+        folder: "/",
+        concurrency,
+        keyed: false,
+        bufferMessages: 1,
+        hide: (text: string) => text
+      }
       return yield* component.make(decoded, site) as Effect.Effect<Publisher, OptionsError, AzureQueueClient>
     })
   const problemsOf = (...[written, source]: Parameters<typeof made>) =>
