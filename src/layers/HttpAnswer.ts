@@ -80,6 +80,10 @@ export const failed = (judging: Judging, answer: Answer): Effect.Effect<never, F
     })
   })
 
+/** The config is wrong, or credentials are refused: waited out like an outage, so that it does not bury a whole queue. */
+export const blameless = (reason: string): Effect.Effect<never, Failure> =>
+  Effect.fail({ reason, presence: "busy", retryable: true })
+
 /** Units: milliseconds. Source: seconds or a date, https://www.rfc-editor.org/rfc/rfc9110#field.retry-after */
 const retryAfter = (value: string | undefined, now: number): number | undefined => {
   if (value === undefined) return undefined
