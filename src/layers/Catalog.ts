@@ -22,6 +22,7 @@ import * as DetectorField from "./DetectorField.ts"
 import * as DetectorRules from "./DetectorRules.ts"
 import * as DispatcherHttp from "./DispatcherHttp.ts"
 import * as DispatcherJobs from "./DispatcherJobs.ts"
+import * as DispatcherPrefect from "./DispatcherPrefect.ts"
 import * as PublisherAzureQueue from "./PublisherAzureQueue.ts"
 import * as PublisherFile from "./PublisherFile.ts"
 import * as PublisherHttp from "./PublisherHttp.ts"
@@ -51,7 +52,11 @@ export const codecs: ReadonlyArray<CodecComponent> = [
 
 export const detectors: ReadonlyArray<DetectorComponent> = [DetectorRules.component, DetectorField.component]
 
-export const dispatchers: ReadonlyArray<DispatcherComponent> = [DispatcherHttp.component, DispatcherJobs.component]
+export const dispatchers: ReadonlyArray<DispatcherComponent> = [
+  DispatcherHttp.component,
+  DispatcherPrefect.component,
+  DispatcherJobs.component
+]
 
 export const publishers: ReadonlyArray<PublisherComponent> = [
   PublisherKafka.component,

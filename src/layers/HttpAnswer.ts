@@ -24,8 +24,12 @@ export interface Failure {
 /** Takes out of a text what nobody should read. */
 export type Conceal = (text: string) => string
 
-/** Units: characters of an answer in a reason. */
+/** Finds the words in an answer's body; undefined where it has none of its own. */
+export type Words = (body: string) => string | undefined
+
+/** Units: characters of an answer in a reason: of a body, and of words that were looked for. */
 const excerptMax = 200
+const wordsMax = 600
 
 export const isBusy = (status: number): boolean => status === 429 || status === 503
 
@@ -46,6 +50,7 @@ export interface Judging {
   /** Whether the answer of a spent failure is wanted. */
   readonly isKept: boolean
   readonly conceal: Conceal | undefined
+  readonly words?: Words | undefined
 }
 
 export const judge = (judging: Judging, answer: Answer): Effect.Effect<Reply, Failure> => {
@@ -75,6 +80,10 @@ export const failed = (judging: Judging, answer: Answer): Effect.Effect<never, F
     })
   })
 
+/** The config is wrong, or credentials are refused: waited out like an outage, so that it does not bury a whole queue. */
+export const blameless = (reason: string): Effect.Effect<never, Failure> =>
+  Effect.fail({ reason, presence: "busy", retryable: true })
+
 /** Units: milliseconds. Source: seconds or a date, https://www.rfc-editor.org/rfc/rfc9110#field.retry-after */
 const retryAfter = (value: string | undefined, now: number): number | undefined => {
   if (value === undefined) return undefined
@@ -84,8 +93,8 @@ const retryAfter = (value: string | undefined, now: number): number | undefined 
 }
 
 /** Such as `POST http://host/path answered 422 Unprocessable Entity: no such customer`. */
-const sentence = ({ conceal, where }: Judging, { body, status, statusText }: Answer): string => {
-  const text = excerpt(body, conceal)
+const sentence = ({ conceal, where, words }: Judging, { body, status, statusText }: Answer): string => {
+  const text = excerpt(body, conceal, words)
   return `${where} answered ${named(status, statusText)}${text === "" ? "" : `: ${text}`}`
 }
 
@@ -100,14 +109,20 @@ const named = (status: number, statusText: string): string => {
   return text === undefined ? `${status}` : `${status} ${text}`
 }
 
-/** The start of a body on one line. */
-const excerpt = (body: Uint8Array, conceal: Conceal | undefined): string => {
-  // A character is at most four bytes; but what is to be concealed must be seen whole.
-  const length = conceal === undefined ? Math.min(body.byteLength, excerptMax * 8) : body.byteLength
-  const start = Buffer.from(body.buffer, body.byteOffset, length).toString()
-  const text = conceal === undefined ? start : conceal(start)
-  const line = text.replaceAll(/[\s\p{Cc}]+/gu, " ").trim()
-  return line.length > excerptMax ? `${line.slice(0, excerptMax)}...` : line
+/** The words in a body, or its start, on one line. */
+const excerpt = (body: Uint8Array, conceal: Conceal | undefined, words: Words | undefined): string => {
+  // A character is at most four bytes; but what is to be concealed, or to be understood, must be seen whole.
+  const isPart = conceal === undefined && words === undefined
+  const length = isPart ? Math.min(body.byteLength, excerptMax * 8) : body.byteLength
+  const text = Buffer.from(body.buffer, body.byteOffset, length).toString()
+  const said = words?.(text)
+  const shown = said ?? text
+  return line(conceal === undefined ? shown : conceal(shown), said === undefined ? excerptMax : wordsMax)
+}
+
+const line = (text: string, max: number): string => {
+  const one = text.replaceAll(/[\s\p{Cc}]+/gu, " ").trim()
+  return one.length > max ? `${one.slice(0, max)}...` : one
 }
 
 // ---------------------------------------------------------------------------------------------------- failures

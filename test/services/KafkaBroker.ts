@@ -11,6 +11,7 @@ import { env } from "node:process"
 import { setTimeout as sleep } from "node:timers/promises"
 import { promisify } from "node:util"
 import { Kafka, logLevel } from "kafkajs"
+import { type Guard, guarded } from "./Guard.ts"
 
 export interface Options {
   readonly brokers: 1 | 3
@@ -222,33 +223,13 @@ const freePorts = async (wanted: ReadonlyArray<number>): Promise<Array<number>> 
   }
 }
 
-/** Kills the brokers and deletes the folder when this process is gone, however it went: its end of the pipe is closed then. */
-const guarded = (folder = "") => {
-  const script = 'while read -r line; do pids=$line; done; kill -9 $pids; rm -rf "$1"'
-  const shell = spawn("sh", ["-c", script, "sh", folder], { detached: true, stdio: ["pipe", "ignore", "ignore"] })
-  shell.stdin.on("error", () => {})
-  const pids = new Set<number>()
-  const tell = () => shell.stdin.writable && shell.stdin.write(`${[...pids].join(" ")}\n`)
-  return {
-    add: (child: ChildProcess) => {
-      pids.add(child.pid!)
-      tell()
-      child.once("exit", () => {
-        pids.delete(child.pid!)
-        tell()
-      })
-    },
-    release: () => shell.stdin.end()
-  }
-}
-
 const node = (
   options: Place & {
     readonly libs: string
     readonly settings: string
     readonly clusterId: string
     readonly scram: Readonly<Record<string, string>>
-    readonly guard: ReturnType<typeof guarded>
+    readonly guard: Guard
   }
 ) => {
   const { id, port, ports, folder, guard } = options

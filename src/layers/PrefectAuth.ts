@@ -1,0 +1,81 @@
+/** Decides with which credentials a Prefect API is asked: Entra tokens, a Basic auth string, an API key, or none. */
+import { Buffer } from "node:buffer"
+import { Effect, Redacted, type Scope } from "effect"
+import { OptionsError, type Problem } from "../services/Component.ts"
+import type { Conceal } from "./HttpAnswer.ts"
+import type * as HttpOauth2 from "./HttpOauth2.ts"
+import * as PrefectEntra from "./PrefectEntra.ts"
+import { concealing, variable } from "./PrefectSecrets.ts"
+
+export interface Options {
+  readonly url: string
+  readonly headers: Readonly<Record<string, string>>
+  /** Sent as a bearer token; `PREFECT_API_KEY` by default. */
+  readonly apiKey?: Redacted.Redacted<string> | undefined
+  /** `user:password`, sent as Basic authorization; `PREFECT_API_AUTH_STRING` by default. It wins over the key. */
+  readonly authString?: Redacted.Redacted<string> | undefined
+  /** Tokens of Microsoft Entra; they win over both. */
+  readonly entra?: boolean | PrefectEntra.Options | undefined
+  readonly hide: Conceal
+}
+
+export interface PrefectAuth {
+  readonly headers: Readonly<Record<string, string>>
+  readonly tokens: HttpOauth2.Tokens | undefined
+  /** Takes the credentials out of a text. */
+  readonly conceal: Conceal
+}
+
+/** What is set in the options wins over the environment, which is looked at only where the options are silent. */
+export const make = Effect.fnUntraced(function* (
+  options: Options
+): Effect.fn.Return<PrefectAuth, OptionsError, Scope.Scope> {
+  const { headers, hide } = options
+  const own = ownOf(options)
+  const asked = (["entra", "authString", "apiKey"] as const).filter((name) => isSet(options[name]))
+  if (own.length > 0 && asked.length > 0) {
+    const expected = "no credentials of its own besides authorization in the headers or in the URL"
+    const problems = asked.map((name): Problem => ({ path: [name], expected, found: "both" }))
+    return yield* new OptionsError({ problems })
+  }
+  if (own.length > 0) return { headers, tokens: undefined, conceal: concealing(own) }
+  if (isSet(options.entra)) {
+    const entra = yield* PrefectEntra.make(options.entra === true ? {} : (options.entra as PrefectEntra.Options), hide)
+    return { headers, ...entra }
+  }
+  const silent = asked.length === 0
+  const authString = valueOf(options.authString) ?? (silent ? yield* variable("PREFECT_API_AUTH_STRING") : undefined)
+  const apiKey = valueOf(options.apiKey) ?? (silent ? yield* variable("PREFECT_API_KEY") : undefined)
+  if (authString !== undefined) {
+    const basic = Buffer.from(authString).toString("base64")
+    const password = authString.slice(authString.indexOf(":") + 1)
+    return {
+      headers: { ...headers, authorization: `Basic ${basic}` },
+      tokens: undefined,
+      conceal: concealing([basic, authString, password])
+    }
+  }
+  if (apiKey === undefined) return { headers, tokens: undefined, conceal: (text) => text }
+  if (!/^[\x20-\x7e]+$/.test(apiKey)) {
+    const problem = { path: ["apiKey"], expected: "a key without line breaks and other than ASCII", found: "another" }
+    return yield* new OptionsError({ problems: [problem] })
+  }
+  return {
+    headers: { ...headers, authorization: `Bearer ${apiKey}` },
+    tokens: undefined,
+    conceal: concealing([apiKey])
+  }
+})
+
+const isSet = (value: unknown): boolean => value !== undefined && value !== false
+
+const valueOf = (secret: Redacted.Redacted<string> | undefined): string | undefined =>
+  secret === undefined ? undefined : Redacted.value(secret).trim() || undefined
+
+/** The secrets of an authorization in the headers, or in the URL. */
+const ownOf = ({ headers, url }: Options): ReadonlyArray<string> => {
+  const header = Object.entries(headers).find(([name]) => name.toLowerCase() === "authorization")?.[1]
+  const { password = "", username = "" } = URL.parse(url) ?? {}
+  const parts = [...(header === undefined ? [] : [header, header.replace(/^\S+\s+/, "")]), password]
+  return parts.some((part) => part !== "") ? parts : username === "" ? [] : [username]
+}
