@@ -61,6 +61,8 @@ export interface Handle {
 
 /** Units: milliseconds. */
 export const drainMillisDefault = 30_000
+/** How long a source that is stopped may go on handing out what it has taken. Units: milliseconds. */
+const stopMillis = 5_000
 /** Control messages that may wait. */
 const mailboxMax = 16
 
@@ -87,8 +89,10 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
     runner.onDefect = (defect) => fail("failed", `defect: ${Runner.words(defect)}`)
     const road = new Road({ plan, runner, deadLetters, dedupe, stats, onFailure })
 
+    const taken = yield* Deferred.make<void>()
     const intake = yield* plan.source.open.pipe(
       Effect.flatMap((stream) => Stream.runForEachArray(stream, (deliveries) => road.intake.take(deliveries))),
+      Effect.ensuring(Deferred.succeed(taken, undefined)),
       Effect.andThen(road.idle),
       Effect.matchCause({
         onSuccess: () => Deferred.doneUnsafe(ending, Effect.succeed({ _tag: "Finished" })),
@@ -121,6 +125,10 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
         return yield* Deferred.succeed(ended, undefined)
       }
       state = "draining"
+      // After a failure the source is opened again, and goes on with what it has.
+      if (reason._tag === "Drained" && plan.source.stop !== undefined) {
+        yield* Effect.timeoutOption(Effect.andThen(plan.source.stop, Deferred.await(taken)), stopMillis)
+      }
       yield* Fiber.interrupt(intake)
       yield* road.drain(reason._tag === "Drained" ? reason.deadlineMillis : drainMillisDefault)
       state = reason._tag === "Drained" ? "ended" : "failed"
