@@ -7,6 +7,7 @@ import { HttpHost, type HttpHostError } from "../services/HttpHost.ts"
 import { KafkaClient } from "../services/Kafka.ts"
 import { Runners } from "../services/Runners.ts"
 import type { Topics } from "../services/Topics.ts"
+import type { ZeroMq } from "../services/ZeroMq.ts"
 import * as KafkaOptions from "../streams/KafkaOptions.ts"
 import * as Pipeline from "../streams/Pipeline.ts"
 import type { Plan } from "../streams/Plan.ts"
@@ -28,6 +29,7 @@ import * as Supervisor from "./Supervisor.ts"
 import * as TopicsMemory from "./TopicsMemory.ts"
 import * as TopicsSqlite from "./TopicsSqlite.ts"
 import * as Wiring from "./Wiring.ts"
+import * as ZeroMqNode from "./ZeroMqNode.ts"
 
 /** Where the store lies when the config does not say: under the working directory. */
 export const storageDefault = ".sluice/sluice.db"
@@ -103,6 +105,7 @@ export const storage = (loaded: Loaded) =>
         deadLetters(loaded),
         DedupeSqlite.layer(),
         RunnersSqlite.layer,
+        ZeroMqNode.layer,
         TopicsSqlite.layer(
           retention && { retentionMillis: Duration.toMillis(retention.age), retentionBytes: retention.bytes }
         )
@@ -151,11 +154,12 @@ export const http = ({ config }: Loaded): Layer.Layer<HttpHost, HttpHostError> =
   config.http === undefined ? HttpHostNode.layerNone : HttpHostNode.layer(config.http)
 
 /** Stand-ins that open nothing: enough to make every component of a config and see what is wrong with it. */
-export const dry = ({ config }: Loaded): Layer.Layer<HttpHost | KafkaClient | Topics> =>
+export const dry = ({ config }: Loaded): Layer.Layer<HttpHost | KafkaClient | Topics | ZeroMq> =>
   Layer.mergeAll(
     config.http === undefined ? HttpHostNode.layerNone : HttpHostNode.layerCheck,
     KafkaClientKafkaJs.layer,
-    TopicsMemory.layer
+    TopicsMemory.layer,
+    ZeroMqNode.layer
   )
 
 export type Services = DeadLetters | Dedupe | Runners | Exclude<Needs, Scope.Scope>

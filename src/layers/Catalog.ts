@@ -13,6 +13,7 @@ import * as SourceKafka from "../streams/SourceKafka.ts"
 import * as SourceMemory from "../streams/SourceMemory.ts"
 import * as SourceStdin from "../streams/SourceStdin.ts"
 import * as SourceTopic from "../streams/SourceTopic.ts"
+import * as SourceZeroMq from "../streams/SourceZeroMq.ts"
 import * as CodecBytes from "./CodecBytes.ts"
 import * as CodecCloudEvents from "./CodecCloudEvents.ts"
 import * as CodecJson from "./CodecJson.ts"
@@ -28,11 +29,13 @@ import * as PublisherMemory from "./PublisherMemory.ts"
 import * as PublisherNone from "./PublisherNone.ts"
 import * as PublisherStdout from "./PublisherStdout.ts"
 import * as PublisherTopic from "./PublisherTopic.ts"
+import * as PublisherZeroMq from "./PublisherZeroMq.ts"
 
 export const sources: ReadonlyArray<SourceComponent> = [
   SourceHttp.component,
   SourceKafka.component,
   SourceTopic.component,
+  SourceZeroMq.component,
   SourceStdin.component,
   SourceFile.component,
   SourceGenerate.component,
@@ -53,6 +56,7 @@ export const dispatchers: ReadonlyArray<DispatcherComponent> = [DispatcherHttp.c
 export const publishers: ReadonlyArray<PublisherComponent> = [
   PublisherKafka.component,
   PublisherTopic.component,
+  PublisherZeroMq.component,
   PublisherHttp.component,
   PublisherStdout.component,
   PublisherFile.component,

@@ -8,6 +8,7 @@ import type { Compression, KafkaClient } from "./Kafka.ts"
 import type { Publisher } from "./Publisher.ts"
 import type { Source, Transact } from "./Source.ts"
 import type { Topics } from "./Topics.ts"
+import type { ZeroMq } from "./ZeroMq.ts"
 
 /** One thing wrong with the options as written. The config adds file, line and column. */
 export interface Problem {
@@ -43,7 +44,15 @@ export interface Site {
 }
 
 /** What a component may ask for when it is made. */
-export type Needs = FileSystem.FileSystem | HttpHost | KafkaClient | Path.Path | Scope.Scope | Stdio.Stdio | Topics
+export type Needs =
+  | FileSystem.FileSystem
+  | HttpHost
+  | KafkaClient
+  | Path.Path
+  | Scope.Scope
+  | Stdio.Stdio
+  | Topics
+  | ZeroMq
 
 /**
  * A component: one file, and one line in `layers/Catalog.ts`.
