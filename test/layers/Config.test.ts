@@ -74,6 +74,21 @@ describe("Config", () => {
           "x.yaml:4:15: pipelines.a.publish.0.brokers: expected the brokers, since the pipeline's source is not kafka, found nothing"
         ],
         [
+          "pipelines:\n  a:\n    source: { type: zeromq, connect: 'localhost:5555', bind: 'tcp://*:1', topics: x, curve: { server: true, secretKey: short } }\n",
+          [
+            'x.yaml:3:83: pipelines.a.source.topics: expected no topics, which are for socket: sub, found "x"',
+            'x.yaml:3:62: pipelines.a.source.bind: expected either connect or bind, found "both"',
+            'x.yaml:3:120: pipelines.a.source.curve.secretKey: expected a CURVE key of 40 characters (Z85); what came is not shown, found "other text"'
+          ].join("\n")
+        ],
+        [
+          `pipelines:\n  a:\n    ${stdin}\n    publish: [{ type: zeromq, topic: a b, frames: single, connect: ["tcp://a:99999"] }]\n`,
+          [
+            'x.yaml:4:38: pipelines.a.publish.0.topic: expected a topic without spaces, { and [, since frames: single, found "a b"',
+            'x.yaml:4:69: pipelines.a.publish.0.connect.0: expected an address such as tcp://localhost:5555 or ipc:///run/events.sock, found "tcp://a:99999"'
+          ].join("\n")
+        ],
+        [
           `pipelines:\n  a:\n    ${stdin}\n    exactlyOnce: true\n    publish: [{ type: stdout }, { type: none }]\n    batch: {}\n`,
           [
             'x.yaml:3:21: pipelines.a.source.type: expected kafka, since exactlyOnce is set, found "stdin"',
