@@ -61,8 +61,12 @@ export interface Handle {
 
 /** Units: milliseconds. */
 export const drainMillisDefault = 30_000
-/** How long a source that is stopped may go on handing out what it has taken. Units: milliseconds. */
+/**
+ * How long a source that is stopped may go on handing out what it has taken; after most of it also what the buffer has
+ * no room for. Units: milliseconds.
+ */
 const stopMillis = 5_000
+const roomMillis = 4_000
 /** Control messages that may wait. */
 const mailboxMax = 16
 
@@ -127,7 +131,14 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
       state = "draining"
       // After a failure the source is opened again, and goes on with what it has.
       if (reason._tag === "Drained" && plan.source.stop !== undefined) {
-        yield* Effect.timeoutOption(Effect.andThen(plan.source.stop, Deferred.await(taken)), stopMillis)
+        const stopped = yield* plan.source.stop.pipe(
+          Effect.andThen(Deferred.await(taken)),
+          Effect.timeoutOption(roomMillis)
+        )
+        if (Option.isNone(stopped)) {
+          road.intake.unbound()
+          yield* Effect.timeoutOption(Deferred.await(taken), stopMillis - roomMillis)
+        }
       }
       yield* Fiber.interrupt(intake)
       yield* road.drain(reason._tag === "Drained" ? reason.deadlineMillis : drainMillisDefault)

@@ -5,7 +5,9 @@ import { TestClock } from "effect/testing"
 import * as CodecText from "../../src/layers/CodecText.ts"
 import * as DeadLettersMemory from "../../src/layers/DeadLettersMemory.ts"
 import * as PublisherMemory from "../../src/layers/PublisherMemory.ts"
+import { DeadLetters } from "../../src/services/DeadLetters.ts"
 import type { Delivery } from "../../src/services/Delivery.ts"
+import * as Envelope from "../../src/services/Envelope.ts"
 import type { Source } from "../../src/services/Source.ts"
 import * as Define from "../../src/streams/Define.ts"
 import * as SourceMemory from "../../src/streams/SourceMemory.ts"
@@ -39,14 +41,14 @@ const stoppable = (rest: number, ends: boolean): Source => {
   }
 }
 
-const drained = Effect.fnUntraced(function* (source: Source) {
+const drained = Effect.fnUntraced(function* (source: Source, more: Partial<Parameters<typeof Define.define>[0]> = {}) {
   const publisher = PublisherMemory.make()
-  const plan = Define.define({ name: "p", source, decode: CodecText.make, publish: [{ to: publisher }] })
+  const plan = Define.define({ name: "p", source, decode: CodecText.make, publish: [{ to: publisher }], ...more })
   const handle = yield* Define.start(plan)
   yield* TestClock.adjust("2500 millis")
   const before = yield* Clock.currentTimeMillis
   const drain = yield* Effect.forkChild(handle.drain())
-  for (let i = 0; i < 100 && drain.pollUnsafe() === undefined; i++) yield* TestClock.adjust("100 millis")
+  for (let i = 0; i < 500 && drain.pollUnsafe() === undefined; i++) yield* TestClock.adjust("100 millis")
   yield* Fiber.join(drain)
   const texts = publisher.published.map(({ value }) => new TextDecoder().decode(value))
   return { texts, took: (yield* Clock.currentTimeMillis) - before, status: yield* handle.status }
@@ -59,6 +61,23 @@ describe("A source that can stop", () => {
       assert.deepStrictEqual(texts, ["0", "1", "1000", "1001", "1002"])
       assert.strictEqual(status.acked, 5)
       assert.isBelow(took, 1000)
+    }).pipe(Effect.scoped, Effect.provide(DeadLettersMemory.layer))
+  )
+
+  it.effect("hands out the rest also to a pipeline that is full, where it is buried rather than lost", () =>
+    Effect.gen(function* () {
+      const stuck = { concurrency: 1, buffer: { messages: 1 }, dispatch: [{ run: () => Effect.never }] }
+      const { status, took } = yield* drained(stoppable(3, true), stuck)
+      assert.deepInclude(status, { received: 5, acked: 0, buried: 5 })
+      assert.isAtLeast(took, 4000)
+      const letters = yield* Effect.flatMap(DeadLetters, ({ list }) => list({}))
+      assert.deepStrictEqual(letters.map(({ envelope }) => Envelope.text(envelope)).sort(), [
+        "0",
+        "1",
+        "1000",
+        "1001",
+        "1002"
+      ])
     }).pipe(Effect.scoped, Effect.provide(DeadLettersMemory.layer))
   )
 
