@@ -75,6 +75,8 @@ const assign = (zmq: typeof Vendor, socket: Receiver | Sender, options: SocketOp
   Object.assign(socket, {
     linger: options.lingerMillis,
     maxMessageSize: options.messageMax,
+    // Not always: a machine without IPv6 could then not bind at all.
+    ipv6: options.addresses.some((address) => address.includes("[")),
     reconnectInterval: reconnect.minMillis,
     reconnectMaxInterval: reconnect.maxMillis,
     tcpKeepalive: 1,

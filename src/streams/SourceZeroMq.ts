@@ -112,7 +112,10 @@ class Opening {
     this.pull = Effect.suspend(() =>
       this.stoppedAt === undefined ? Effect.raceFirst(this.socket.receive(arrayMax), stopping) : Effect.succeed(nothing)
     ).pipe(
-      Effect.flatMap((taken) => (taken.length > 0 ? Effect.succeed(taken) : this.rest)),
+      Effect.filterOrElse(
+        (taken) => taken.length > 0,
+        () => this.rest
+      ),
       Effect.mapError((error) => (Cause.isDone(error) ? error : sourceError(name, error))),
       Effect.flatMap((taken) =>
         Effect.map(

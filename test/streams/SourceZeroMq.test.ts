@@ -7,6 +7,7 @@ import * as CodecText from "../../src/layers/CodecText.ts"
 import * as DeadLettersMemory from "../../src/layers/DeadLettersMemory.ts"
 import * as ZeroMqMemory from "../../src/layers/ZeroMqMemory.ts"
 import type { OptionsError } from "../../src/services/Component.ts"
+import { DeadLetters } from "../../src/services/DeadLetters.ts"
 import * as Envelope from "../../src/services/Envelope.ts"
 import { accepted } from "../../src/services/Reply.ts"
 import { type SocketOptions, ZeroMq } from "../../src/services/ZeroMq.ts"
@@ -43,8 +44,11 @@ const options = (attach: SocketOptions["attach"], more: Partial<SourceZeroMq.Opt
 const texts = (seen: ReadonlyArray<Envelope.Envelope>) => seen.map((envelope) => Envelope.text(envelope))
 const numbers = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => `${from + i}`)
 
-/** A pipeline that holds two messages, each of which takes a second. */
-const slow = Effect.fnUntraced(function* (source: SourceZeroMq.Options) {
+/** A pipeline that holds two messages, each of which takes a second, or however long it is. */
+const slow = Effect.fnUntraced(function* (
+  source: SourceZeroMq.Options,
+  work: Effect.Effect<void> = Effect.sleep("1 second")
+) {
   const seen: Array<Envelope.Envelope> = []
   const handle = yield* Define.start(
     Define.define({
@@ -57,7 +61,7 @@ const slow = Effect.fnUntraced(function* (source: SourceZeroMq.Options) {
         {
           run: ({ event }) => {
             seen.push(event.envelope)
-            return Effect.as(Effect.sleep("1 second"), accepted(null))
+            return Effect.as(work, accepted(null))
           }
         }
       ]
@@ -135,6 +139,33 @@ layer(memory)("SourceZeroMq", (it) => {
         yield* TestClock.adjust("1 second")
         assert.strictEqual((yield* Fiber.join(late))._tag, "Failure")
       }).pipe(Effect.scoped, Effect.provide(SourceSuite.alone))
+    )
+
+    it.effect(
+      `stopped while the pipeline is stuck (${attach}), hands over what is in the socket: buried, not lost`,
+      () =>
+        Effect.gen(function* () {
+          const push = yield* peer("push", attach === "bind" ? "connect" : "bind", 8)
+          const { handle } = yield* slow(options(attach, { receiveHighWaterMark: 16 }), Effect.never)
+          let sent = 0
+          yield* Effect.suspend(() => push.send([utf8.encode(`${sent}`)])).pipe(
+            Effect.andThen(Effect.sync(() => sent++)),
+            Effect.forever,
+            Effect.ignore,
+            Effect.forkScoped
+          )
+          for (let i = 0; i < 90; i++) yield* TestClock.adjust("10 millis")
+          const before = (yield* handle.status).received
+          assert.strictEqual(sent, before + 8 + 16)
+          const drain = yield* Effect.forkChild(handle.drain(1000))
+          yield* settle(drain)
+          assert.deepInclude(yield* handle.status, { received: sent, buried: sent, acked: 0 })
+          const letters = yield* Effect.flatMap(DeadLetters, ({ list }) => list({}))
+          assert.deepStrictEqual(
+            new Set(letters.map(({ envelope }) => Envelope.text(envelope))),
+            new Set(numbers(0, sent))
+          )
+        }).pipe(Effect.scoped, Effect.provide(DeadLettersMemory.layer))
     )
 
     it.effect(`stopped under a flow without end (${attach}), ends within two seconds, without a gap`, () =>
