@@ -9,6 +9,7 @@ import type { Journal } from "../services/Journal.ts"
 import { KafkaClient } from "../services/Kafka.ts"
 import { Runners } from "../services/Runners.ts"
 import type { Topics } from "../services/Topics.ts"
+import type { ZeroMq } from "../services/ZeroMq.ts"
 import * as KafkaOptions from "../streams/KafkaOptions.ts"
 import * as Pipeline from "../streams/Pipeline.ts"
 import type { Plan } from "../streams/Plan.ts"
@@ -32,6 +33,7 @@ import * as Supervisor from "./Supervisor.ts"
 import * as TopicsMemory from "./TopicsMemory.ts"
 import * as TopicsSqlite from "./TopicsSqlite.ts"
 import * as Wiring from "./Wiring.ts"
+import * as ZeroMqNode from "./ZeroMqNode.ts"
 
 /** Where the store lies when the config does not say: under the working directory. */
 export const storageDefault = ".sluice/sluice.db"
@@ -108,6 +110,7 @@ export const storage = (loaded: Loaded) =>
         DedupeSqlite.layer(),
         JournalSqlite.layer(),
         RunnersSqlite.layer,
+        ZeroMqNode.layer,
         TopicsSqlite.layer(
           retention && { retentionMillis: Duration.toMillis(retention.age), retentionBytes: retention.bytes }
         )
@@ -160,12 +163,13 @@ export const http = ({ config }: Loaded): Layer.Layer<HttpHost, HttpHostError> =
   config.http === undefined ? HttpHostNode.layerNone : HttpHostNode.layer(config.http)
 
 /** Stand-ins that open nothing: enough to make every component of a config and see what is wrong with it. */
-export const dry = ({ config }: Loaded): Layer.Layer<AzureQueueClient | HttpHost | KafkaClient | Topics> =>
+export const dry = ({ config }: Loaded): Layer.Layer<AzureQueueClient | HttpHost | KafkaClient | Topics | ZeroMq> =>
   Layer.mergeAll(
     config.http === undefined ? HttpHostNode.layerNone : HttpHostNode.layerCheck,
     AzureQueueClientSdk.layer,
     KafkaClientKafkaJs.layer,
-    TopicsMemory.layer
+    TopicsMemory.layer,
+    ZeroMqNode.layer
   )
 
 export type Services = DeadLetters | Dedupe | Journal | Runners | Exclude<Needs, Scope.Scope>

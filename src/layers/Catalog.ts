@@ -14,6 +14,7 @@ import * as SourceKafka from "../streams/SourceKafka.ts"
 import * as SourceMemory from "../streams/SourceMemory.ts"
 import * as SourceStdin from "../streams/SourceStdin.ts"
 import * as SourceTopic from "../streams/SourceTopic.ts"
+import * as SourceZeroMq from "../streams/SourceZeroMq.ts"
 import * as CodecBytes from "./CodecBytes.ts"
 import * as CodecCloudEvents from "./CodecCloudEvents.ts"
 import * as CodecJson from "./CodecJson.ts"
@@ -31,12 +32,14 @@ import * as PublisherMemory from "./PublisherMemory.ts"
 import * as PublisherNone from "./PublisherNone.ts"
 import * as PublisherStdout from "./PublisherStdout.ts"
 import * as PublisherTopic from "./PublisherTopic.ts"
+import * as PublisherZeroMq from "./PublisherZeroMq.ts"
 
 export const sources: ReadonlyArray<SourceComponent> = [
   SourceHttp.component,
   SourceKafka.component,
   SourceAzureQueue.component,
   SourceTopic.component,
+  SourceZeroMq.component,
   SourceStdin.component,
   SourceFile.component,
   SourceGenerate.component,
@@ -62,6 +65,7 @@ export const publishers: ReadonlyArray<PublisherComponent> = [
   PublisherKafka.component,
   PublisherAzureQueue.component,
   PublisherTopic.component,
+  PublisherZeroMq.component,
   PublisherHttp.component,
   PublisherStdout.component,
   PublisherFile.component,

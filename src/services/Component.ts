@@ -9,6 +9,7 @@ import type { Compression, KafkaClient } from "./Kafka.ts"
 import type { Publisher } from "./Publisher.ts"
 import type { Source, Transact } from "./Source.ts"
 import type { Topics } from "./Topics.ts"
+import type { ZeroMq } from "./ZeroMq.ts"
 
 /** One thing wrong with the options as written. The config adds file, line and column. */
 export interface Problem {
@@ -55,6 +56,7 @@ export type Needs =
   | Scope.Scope
   | Stdio.Stdio
   | Topics
+  | ZeroMq
 
 /**
  * A component: one file, and one line in `layers/Catalog.ts`.

@@ -22,6 +22,7 @@ const yieldArrays = 64
 export class Intake {
   private readonly gate = Latch.makeUnsafe(true)
   private paused = false
+  private unbounded = false
   private arrays = 0
   private yieldedAt = 0
   private readonly options: Options
@@ -50,6 +51,13 @@ export class Intake {
   get full(): boolean {
     const { buffer, slots, stats } = this.options
     return stats.held - slots.active >= buffer.messagesMax || stats.heldBytes >= buffer.bytesMax
+  }
+
+  /** From here on all is let in: for the little that a source which is stopped cannot leave to anybody. */
+  unbound(): void {
+    this.unbounded = true
+    this.waiting = false
+    this.gate.openUnsafe()
   }
 
   /** Something left: there may be room again. */
@@ -85,7 +93,7 @@ export class Intake {
   }
 
   private room(): Effect.Effect<void> {
-    if (!this.full && !this.paused) return Effect.void
+    if (this.unbounded || (!this.full && !this.paused)) return Effect.void
     this.shut()
     return Effect.flatMap(Effect.interruptible(this.gate.await), () => this.room())
   }

@@ -63,8 +63,12 @@ export interface Handle {
 
 /** Units: milliseconds. */
 export const drainMillisDefault = 30_000
-/** Units: milliseconds for a source that hands out what it has before it ends. */
+/**
+ * How long a source that is stopped may go on handing out what it has taken; after most of it also what the buffer has
+ * no room for. Units: milliseconds.
+ */
 const stopMillis = 5_000
+const roomMillis = 4_000
 /** Control messages that may wait. */
 const mailboxMax = 16
 
@@ -96,8 +100,10 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
     runner.onDefect = (defect) => fail("failed", `defect: ${Runner.words(defect)}`)
     const road = new Road({ plan, runner, deadLetters, dedupe, journaling, stats, onFailure })
 
+    const taken = yield* Deferred.make<void>()
     const intake = yield* plan.source.open.pipe(
       Effect.flatMap((stream) => Stream.runForEachArray(stream, (deliveries) => road.intake.take(deliveries))),
+      Effect.ensuring(Deferred.succeed(taken, undefined)),
       Effect.andThen(road.idle),
       Effect.matchCause({
         onSuccess: () => Deferred.doneUnsafe(ending, Effect.succeed({ _tag: "Finished" })),
@@ -130,8 +136,16 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
         return yield* Deferred.succeed(ended, undefined)
       }
       state = "draining"
-      if (plan.source.stop !== undefined) {
-        yield* Effect.andThen(plan.source.stop, Fiber.await(intake)).pipe(Effect.timeoutOption(stopMillis))
+      // After a failure the source is opened again, and goes on with what it has.
+      if (reason._tag === "Drained" && plan.source.stop !== undefined) {
+        const stopped = yield* plan.source.stop.pipe(
+          Effect.andThen(Deferred.await(taken)),
+          Effect.timeoutOption(roomMillis)
+        )
+        if (Option.isNone(stopped)) {
+          road.intake.unbound()
+          yield* Effect.timeoutOption(Deferred.await(taken), stopMillis - roomMillis)
+        }
       }
       yield* Fiber.interrupt(intake)
       yield* road.drain(reason._tag === "Drained" ? reason.deadlineMillis : drainMillisDefault)

@@ -51,7 +51,7 @@ describe("Config", () => {
       const cases: ReadonlyArray<readonly [string, string]> = [
         [
           "pipelines:\n  a:\n    source: { type: stdn }\n",
-          'x.yaml:3:21: pipelines.a.source.type: expected one of http, kafka, azure-queue, topic, stdin, file, generate, memory, found "stdn" (did you mean stdin?)'
+          'x.yaml:3:21: pipelines.a.source.type: expected one of http, kafka, azure-queue, topic, zeromq, stdin, file, generate, memory, found "stdn" (did you mean stdin?)'
         ],
         [
           `pipelines:\n  a:\n    ${stdin}\n    concurency: 3\n`,
@@ -79,6 +79,21 @@ describe("Config", () => {
             'x.yaml:4:43: pipelines.a.publish.0.queue: expected the name of a queue: 3 to 63 lower-case letters, digits and single dashes, a letter or digit at both ends, found "Orders"',
             "x.yaml:4:70: pipelines.a.publish.0.sas: expected a shared access signature such as sv=...&sig=..., found ${SECRET}",
             'x.yaml:4:60: pipelines.a.publish.0.account: expected the name of a storage account: 3 to 24 lower-case letters and digits, found "a_b"'
+          ].join("\n")
+        ],
+        [
+          "pipelines:\n  a:\n    source: { type: zeromq, connect: 'localhost:5555', bind: 'tcp://*:1', topics: x, curve: { server: true, secretKey: short } }\n",
+          [
+            'x.yaml:3:83: pipelines.a.source.topics: expected no topics, which are for socket: sub, found "x"',
+            'x.yaml:3:62: pipelines.a.source.bind: expected either connect or bind, found "both"',
+            'x.yaml:3:120: pipelines.a.source.curve.secretKey: expected a CURVE key of 40 characters (Z85); what came is not shown, found "other text"'
+          ].join("\n")
+        ],
+        [
+          `pipelines:\n  a:\n    ${stdin}\n    publish: [{ type: zeromq, topic: a b, frames: single, connect: ["tcp://a:99999"] }]\n`,
+          [
+            'x.yaml:4:38: pipelines.a.publish.0.topic: expected a topic without spaces, { and [, since frames: single, found "a b"',
+            'x.yaml:4:69: pipelines.a.publish.0.connect.0: expected an address such as tcp://localhost:5555 or ipc:///run/events.sock, found "tcp://a:99999"'
           ].join("\n")
         ],
         [

@@ -1,0 +1,71 @@
+/** What the frames of a ZeroMQ message mean: the topic, the body, and what lies between. */
+import { noHeaders } from "../services/Envelope.ts"
+import type { Frames } from "../services/ZeroMq.ts"
+
+export interface Message {
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: Uint8Array
+}
+
+/**
+ * Several frames: the first is the topic, the last the body, those between become headers where they are UTF-8. One
+ * frame: the body, and with `split` also the topic in front of it, as in `orders {"id":1}` and `orders{"id":1}`.
+ */
+export const read = (frames: Frames, split: boolean): Message => {
+  const last = frames[frames.length - 1]!
+  if (frames.length === 1) return split ? single(last) : { headers: noHeaders, body: last }
+  const headers: Record<string, string> = { topic: topicOf(frames[0]!) }
+  for (let i = 1; i < frames.length - 1; i++) {
+    const text = decode(frames[i]!)
+    if (text !== undefined) headers[`frame-${i}`] = text
+  }
+  return { headers, body: last }
+}
+
+const space = 0x20
+const brace = 0x7b
+const bracket = 0x5b
+
+/** JSON as a whole is the body; otherwise what stands before the first space, `{` or `[` is the topic, if it is text. */
+const single = (frame: Uint8Array): Message => {
+  const whole = { headers: noHeaders, body: frame }
+  let end = 0
+  while (end < frame.length && frame[end] !== space && frame[end] !== brace && frame[end] !== bracket) end++
+  // Also JSON that is an object or an array, which would have no topic.
+  if (end === 0 || end === frame.length) return whole
+  const topic = decode(frame.subarray(0, end))
+  if (topic === undefined || topic.trim() === "" || isJson(frame)) return whole
+  return { headers: { topic }, body: frame.subarray(frame[end] === space ? end + 1 : end) }
+}
+
+/** Of what begins with neither brace nor bracket only a text, a number or a word can be JSON. */
+const isJson = (frame: Uint8Array): boolean => {
+  if (!jsonStarts.has(frame[0]!)) return false
+  const text = decode(frame)
+  return text !== undefined && parses(text)
+}
+
+const jsonStarts = new Set(Array.from('"-0123456789tfn\t\n\r', (char) => char.charCodeAt(0)))
+
+const parses = (text: string): boolean => {
+  try {
+    JSON.parse(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
+const topicOf = (frame: Uint8Array): string => decode(frame) ?? `hex:${hex(frame)}`
+
+const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")
+
+const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+
+const decode = (bytes: Uint8Array): string | undefined => {
+  try {
+    return strict.decode(bytes)
+  } catch {
+    return undefined
+  }
+}
