@@ -194,6 +194,8 @@ const recordOf = ({ at, headers, id, key, record, value }: RecordRow): TopicReco
 /** Tells the readers of this process that something was appended, by it or by another. */
 const makeSignals = (sql: SqlClient.SqlClient) => {
   const latches = new Map<string, Latch.Latch>()
+  /** Whether somebody reads: nothing wakes a process without topics. */
+  const some = Latch.makeUnsafe(false)
   const seen = new Map<string, number>()
   let version = -1
   let pause = pollMillisMin
@@ -224,10 +226,12 @@ const makeSignals = (sql: SqlClient.SqlClient) => {
     next: (topic: string): Latch.Latch => {
       const latch = latches.get(topic) ?? Latch.makeUnsafe(false)
       latches.set(topic, latch)
+      some.openUnsafe()
       return latch
     },
-    watch: Effect.suspend(() => inRealTime(Effect.sleep(pause))).pipe(
-      Effect.andThen(Effect.suspend(() => (latches.size === 0 ? Effect.void : look))),
+    watch: some.await.pipe(
+      Effect.andThen(Effect.suspend(() => inRealTime(Effect.sleep(pause)))),
+      Effect.andThen(look),
       // The readers look for themselves then, and their reads say what is wrong.
       Effect.catch(() => Effect.sync(() => [...latches.keys()].forEach(fire))),
       Effect.forever
