@@ -32,24 +32,28 @@ export interface Options extends PrefectRequest.Options {
 
 const waitDefault: PrefectWait.Options = { every: Duration.seconds(2), within: Duration.days(1) }
 
+/** Units: milliseconds. Looking at a run more often would ask more than it tells. */
+const everyMinMillis = 100
+
 export const make: (options: Options) => Effect.Effect<Dispatcher, Component.OptionsError, Scope.Scope> =
   Effect.fnUntraced(function* (options: Options) {
     const { connections = 64, hide = (text: string) => text } = options
     const compiled = PrefectRequest.compile(options)
     const called = yield* Effect.result(clientOf(options, connections, hide))
-    if (Result.isFailure(compiled) || Result.isFailure(called)) {
+    const wait = waitOf(options.wait)
+    const isHasty = wait !== undefined && Duration.toMillis(wait.every) < everyMinMillis
+    if (Result.isFailure(compiled) || Result.isFailure(called) || isHasty) {
+      const expected = `a duration from ${everyMinMillis} millis`
       const problems = [
         ...(Result.isFailure(compiled) ? compiled.failure : []),
-        ...(Result.isFailure(called) ? called.failure.problems : [])
+        ...(Result.isFailure(called) ? called.failure.problems : []),
+        ...(isHasty ? [{ path: ["wait", "every"], expected, found: Duration.format(wait.every) }] : [])
       ]
       return yield* new Component.OptionsError({ problems })
     }
     const request = compiled.success
     const client = called.success
     const deployments = yield* PrefectDeployments.make(client)
-    const wait =
-      options.wait === undefined || options.wait === false ? undefined : { ...waitDefault, ...Object(options.wait) }
-
     const create = Effect.fnUntraced(function* (name: PrefectRequest.Name, run: PrefectRequest.Run) {
       const found = yield* deployments.find(name)
       if ("refusal" in found) return { reply: found.refusal, id: undefined }
@@ -85,6 +89,11 @@ export const make: (options: Options) => Effect.Effect<Dispatcher, Component.Opt
       }
     }
   })
+
+const waitOf = (wait: Options["wait"]): PrefectWait.Options | undefined => {
+  if (wait === undefined || wait === false) return undefined
+  return wait === true ? waitDefault : { ...waitDefault, ...wait }
+}
 
 /** Says what was done, and follows it where that is asked for. */
 const answered = Effect.fnUntraced(function* (
@@ -133,9 +142,6 @@ const urlOf = Effect.fnUntraced(function* (given: string | undefined) {
 const TextOrMap = (expected: string) =>
   Schema.Union([Fields.Text, Schema.Record(Schema.String, Fields.Text)]).annotate({ expected })
 
-/** How often a run is looked at. Shorter would ask more than it learns. */
-const Every = Fields.orElse(Fields.Duration, waitDefault.every)
-
 export const component = Component.dispatcher({
   type: "prefect",
   summary: "A flow run of a Prefect 3 deployment for each event; the run, or with `wait` its end, is the reply.",
@@ -178,7 +184,10 @@ export const component = Component.dispatcher({
     wait: Schema.optionalKey(
       Schema.Union([
         Fields.Boolean,
-        Schema.Struct({ every: Every, within: Fields.orElse(Fields.Duration, waitDefault.within) })
+        Schema.Struct({
+          every: Fields.orElse(Fields.Duration, waitDefault.every),
+          within: Fields.orElse(Fields.Duration, waitDefault.within)
+        })
       ])
     )
   }),

@@ -168,8 +168,7 @@ export const make: (options: Options) => Effect.Effect<HttpEndpoint, OptionsErro
 
 type Headers = Readonly<Record<string, string>>
 
-/** Tokens of an endpoint that gives them for client credentials; the first is asked for when it is wanted. */
-export const tokensOf = Effect.fnUntraced(function* (
+const tokensOf = Effect.fnUntraced(function* (
   oauth2: HttpOauth2.Options,
   timeout: Duration.Input | undefined,
   hide: Conceal

@@ -51,22 +51,30 @@ export const concealed = ({ clientId, clientSecret }: Options): ((text: string) 
 }
 
 /** Nothing is asked for before the first token is wanted. */
-export const make = Effect.fnUntraced(function* (
-  options: Options,
-  where: string,
-  post: Post
+export const make = (options: Options, where: string, post: Post): Effect.Effect<Tokens, never, Scope.Scope> =>
+  keep(grant(options, where, post))
+
+/** One request for a token. */
+export const grant = (options: Options, where: string, post: Post): Effect.Effect<Granted, Failure> => {
+  const { body, headers } = requestOf(options)
+  return Effect.mapError(post(body, headers), away).pipe(
+    Effect.flatMap((reply) => {
+      const answer = answerOf(reply, concealed(options))
+      return Result.isFailure(answer) ? refusal(`${where} ${answer.failure}`) : Effect.succeed(answer.success)
+    })
+  )
+}
+
+/** Keeps the token that was granted, for all that want one, until shortly before it runs out. */
+export const keep = Effect.fnUntraced(function* (
+  granted: Effect.Effect<Granted, Failure>
 ): Effect.fn.Return<Tokens, never, Scope.Scope> {
   const scope = yield* Effect.scope
-  const conceal = concealed(options)
-  const { body, headers } = requestOf(options)
   let kept: { readonly token: Token; readonly until: number } | undefined
   let flight: Deferred.Deferred<Token, Failure> | undefined
 
   const fetched = Effect.gen(function* () {
-    const reply = yield* Effect.mapError(post(body, headers), away)
-    const answer = answerOf(reply, conceal)
-    if (Result.isFailure(answer)) return yield* refusal(`${where} ${answer.failure}`)
-    const { expiresMillis, token } = answer.success
+    const { expiresMillis, token } = yield* granted
     kept = { token, until: (yield* Clock.currentTimeMillis) + Math.max(expiresMillis - earlyMillis, expiresMillis / 2) }
     return token
   })
@@ -135,7 +143,7 @@ const away = (failure: Failure): Failure => {
 const refusal = (reason: string): Effect.Effect<never, Failure> =>
   Effect.fail({ reason: `no token: ${reason}`, presence: "answered", retryable: false })
 
-interface Answer {
+export interface Granted {
   readonly token: Token
   /** Units: milliseconds. */
   readonly expiresMillis: number
@@ -144,7 +152,7 @@ interface Answer {
 const answerOf = (
   { kind, payload, status }: Reply,
   conceal: (text: string) => string
-): Result.Result<Answer, string> => {
+): Result.Result<Granted, string> => {
   const fields = fieldsOf(payload as Uint8Array)
   if (kind === "refused") {
     const said = [fields.error, fields.error_description].filter((one) => typeof one === "string")

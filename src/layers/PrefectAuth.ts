@@ -34,7 +34,7 @@ export const make = Effect.fnUntraced(function* (
   const own = ownOf(options)
   const asked = (["entra", "authString", "apiKey"] as const).filter((name) => isSet(options[name]))
   if (own.length > 0 && asked.length > 0) {
-    const expected = "no credentials of its own besides authorization in the headers or in the URL"
+    const expected = "no other credentials besides authorization in the headers or in the URL"
     const problems = asked.map((name): Problem => ({ path: [name], expected, found: "both" }))
     return yield* new OptionsError({ problems })
   }

@@ -1,10 +1,10 @@
 /** Gets the tokens of Microsoft Entra for a Prefect API behind it: by client credentials, given or kept in a key vault. */
-import { Effect, Exit, Redacted, Result, Scope, Semaphore } from "effect"
+import { Effect, Redacted, type Scope } from "effect"
 import { OptionsError, type Problem } from "../services/Component.ts"
 import type { Conceal, Failure } from "./HttpAnswer.ts"
 import * as HttpEndpoint from "./HttpEndpoint.ts"
-import type * as HttpOauth2 from "./HttpOauth2.ts"
-import { concealing, variable } from "./PrefectSecrets.ts"
+import * as HttpOauth2 from "./HttpOauth2.ts"
+import { variable } from "./PrefectSecrets.ts"
 import * as PrefectVault from "./PrefectVault.ts"
 
 /** Each from a variable by default: `PREFECT_API_TENANT_ID` and so on, or `PREFECT_API_TENANT_ID_KV` with a secret's name. */
@@ -36,6 +36,7 @@ type Values = Readonly<Record<Field, string>>
 
 /** A value, or the name of the vault's secret that holds it. */
 type Setting = { readonly value: string } | { readonly secret: string }
+type Settings = Readonly<Record<Field, Setting>>
 
 /** Nothing is asked for before the first token is wanted, the vault not at all where no variable names a secret of it. */
 export const make = Effect.fnUntraced(function* (
@@ -43,44 +44,67 @@ export const make = Effect.fnUntraced(function* (
   hide: Conceal
 ): Effect.fn.Return<Entra, OptionsError, Scope.Scope> {
   const settings = yield* settingsOf(options)
-  const authority = ((yield* variable("AZURE_AUTHORITY_HOST")) ?? authorityDefault).replace(/\/+$/, "")
-  const url = URL.parse(/^https?:\/\//.test(authority) ? authority : `https://${authority}`)
-  if (url === null) {
-    const problem = { path: ["entra"], expected: "a URL in AZURE_AUTHORITY_HOST", found: authority }
-    return yield* new OptionsError({ problems: [problem] })
+  const isVaulted = names.some((name) => "secret" in settings[name])
+  const read: PrefectVault.Read = isVaulted ? yield* PrefectVault.make(hide) : (name) => Effect.succeed(name)
+  let conceal: Conceal = (text) => text
+  const endpoint = yield* endpointOf(hide, (text) => conceal(text))
+  const authority = endpoint.url.href.replace(/\/+$/, "")
+
+  const granted = (values: Values) => {
+    const url = new URL(`${authority}/${encodeURIComponent(values.tenantId)}/oauth2/v2.0/token`)
+    const oauth2 = oauth2Of(url, values)
+    conceal = HttpOauth2.concealed(oauth2)
+    return HttpOauth2.grant(oauth2, `POST ${hide(url.href)}`, (body, headers) =>
+      endpoint.ask({ method: "POST", url, body, headers })
+    )
   }
-  const tokensOf = (values: Values) => HttpEndpoint.tokensOf(oauth2Of(url, values), undefined, hide)
-  const plain = plainOf(settings)
-  if (plain !== undefined) {
-    return { tokens: patient(yield* tokensOf(plain)), conceal: concealing([plain.clientSecret]) }
-  }
-  const read = yield* PrefectVault.make(hide)
-  const secrets = new Set<string>()
-  const values = Effect.map(
+  let known: Values | undefined
+  const values = Effect.suspend(() => (known === undefined ? valuesOf(settings, read) : Effect.succeed(known)))
+  const tokens = yield* HttpOauth2.keep(
+    values.pipe(
+      Effect.tap((found) => Effect.sync(() => void (known = found))),
+      Effect.flatMap(granted),
+      Effect.mapError((failure): Failure => {
+        if (failure.retryable) return failure
+        // What is refused today may be put right tomorrow, in the vault or at the authority: no message is at fault.
+        known = undefined
+        return { ...failure, presence: "busy", retryable: true }
+      })
+    )
+  )
+  return { tokens, conceal: (text) => conceal(text) }
+})
+
+/** Where the tokens come from. */
+const endpointOf = Effect.fnUntraced(function* (hide: Conceal, conceal: Conceal) {
+  const given = (yield* variable("AZURE_AUTHORITY_HOST")) ?? authorityDefault
+  const url = /^https?:\/\//.test(given) ? given : `https://${given}`
+  return yield* Effect.mapError(
+    HttpEndpoint.make({ url, connections: 1, hide, conceal: (text) => conceal(hide(text)) }),
+    () =>
+      new OptionsError({
+        problems: [{ path: ["entra"], expected: "a URL in AZURE_AUTHORITY_HOST", found: hide(given) }]
+      })
+  )
+})
+
+/** Source: https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow */
+const oauth2Of = (url: URL, { clientId, clientSecret, scope }: Values): HttpOauth2.Options => ({
+  tokenUrl: url.href,
+  clientId,
+  clientSecret: Redacted.make(clientSecret),
+  scope,
+  auth: "body"
+})
+
+const valuesOf = (settings: Settings, read: PrefectVault.Read): Effect.Effect<Values, Failure> =>
+  Effect.map(
     Effect.forEach(names, (name) => {
       const setting = settings[name]
       return "value" in setting ? Effect.succeed(setting.value) : read(setting.secret)
     }),
     (found) => Object.fromEntries(names.map((name, i) => [name, found[i]!])) as Values
   )
-  const made = values.pipe(
-    Effect.tap(({ clientSecret }) => Effect.sync(() => secrets.add(clientSecret))),
-    Effect.flatMap((values) => Effect.orDie(tokensOf(values)))
-  )
-  return {
-    tokens: patient(yield* renewable(made)),
-    conceal: (text) => concealing([...secrets])(text)
-  }
-})
-
-const oauth2Of = (authority: URL, { clientId, clientSecret, scope, tenantId }: Values): HttpOauth2.Options => ({
-  // Source: https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
-  tokenUrl: `${authority.href.replace(/\/+$/, "")}/${encodeURIComponent(tenantId)}/oauth2/v2.0/token`,
-  clientId,
-  clientSecret: Redacted.make(clientSecret),
-  scope,
-  auth: "body"
-})
 
 /** Fails: with the names of the variables that are missing. */
 const settingsOf = Effect.fnUntraced(function* (options: Options) {
@@ -98,61 +122,5 @@ const settingsOf = Effect.fnUntraced(function* (options: Options) {
     }
   }
   if (problems.length > 0) return yield* new OptionsError({ problems })
-  return settings as Readonly<Record<Field, Setting>>
-})
-
-const plainOf = (settings: Readonly<Record<Field, Setting>>): Values | undefined => {
-  const entries = names.map((name) => [name, settings[name]] as const)
-  if (entries.some(([, setting]) => "secret" in setting)) return undefined
-  return Object.fromEntries(entries.map(([name, setting]) => [name, (setting as { value: string }).value])) as Values
-}
-
-/** A secret that is refused today may be put right tomorrow: no message is at fault for it. */
-const patient = ({ instead, token }: HttpOauth2.Tokens): HttpOauth2.Tokens => {
-  const waited = Effect.mapError(
-    (failure: Failure): Failure => (failure.retryable ? failure : { ...failure, presence: "busy", retryable: true })
-  )
-  return { token: waited(token), instead: (rejected) => waited(instead(rejected)) }
-}
-
-/** Makes the tokens when the first is wanted, and anew after a refusal, since the vault may hold another secret by then. */
-const renewable = Effect.fnUntraced(function* (make: Effect.Effect<HttpOauth2.Tokens, Failure, Scope.Scope>) {
-  const parent = yield* Effect.scope
-  const alone = Semaphore.makeUnsafe(1)
-  let made: { readonly tokens: HttpOauth2.Tokens; readonly scope: Scope.Closeable } | undefined
-  const get = alone.withPermits(1)(
-    Effect.suspend(() => {
-      if (made !== undefined) return Effect.succeed(made.tokens)
-      return Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(Scope.fork(parent), (scope) =>
-          restore(Scope.provide(make, scope)).pipe(
-            Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause))),
-            Effect.map((tokens) => {
-              made = { tokens, scope }
-              return tokens
-            })
-          )
-        )
-      )
-    })
-  )
-  const forget = (tokens: HttpOauth2.Tokens) =>
-    Effect.suspend(() => {
-      if (made?.tokens !== tokens) return Effect.void
-      const { scope } = made
-      made = undefined
-      return Scope.close(scope, Exit.void)
-    })
-  const using = (use: (tokens: HttpOauth2.Tokens) => Effect.Effect<HttpOauth2.Token, Failure>) =>
-    Effect.flatMap(get, (tokens) =>
-      Effect.flatMap(Effect.result(use(tokens)), (result) =>
-        Result.isFailure(result) && !result.failure.retryable
-          ? Effect.andThen(forget(tokens), Effect.fail(result.failure))
-          : Effect.fromResult(result)
-      )
-    )
-  return {
-    token: using(({ token }) => token),
-    instead: (rejected: HttpOauth2.Token) => using(({ instead }) => instead(rejected))
-  }
+  return settings as Settings
 })

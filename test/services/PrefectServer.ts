@@ -31,7 +31,11 @@ export interface PrefectServer {
   readonly kill: () => Promise<void>
   /** Runs it again on its port and database, and waits until it answers. */
   readonly start: () => Promise<void>
-  /** Runs a Python file that serves a flow, and returns once the flow is ready; it ends with the server. */
+  /**
+   * Runs a Python file that serves a flow, and returns once the flow is ready; `close` ends it.
+   *
+   * It must serve only as `__main__`, since Prefect imports the file again for each run.
+   */
   readonly serve: (python: string) => Promise<void>
   /** Ends all there is, and deletes the database. */
   readonly close: () => Promise<void>

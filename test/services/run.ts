@@ -1,19 +1,63 @@
-/** Runs Kafka on 127.0.0.1 until Ctrl-C: `npm run services`, with `-- --brokers 3` or `-- --port 19092`. */
+/**
+ * Runs services on 127.0.0.1 until Ctrl-C: `npm run services` all there are, `npm run services -- kafka` those named,
+ * with `--brokers 3`, `--port 19092` or `--prefect-port 14200`.
+ */
 import process from "node:process"
 import { parseArgs } from "node:util"
 import * as KafkaBroker from "./KafkaBroker.ts"
+import * as PrefectServer from "./PrefectServer.ts"
+
+interface Service {
+  /** Why it cannot run here, in one sentence; undefined when it can. */
+  readonly available: () => Promise<string | undefined>
+  readonly start: () => Promise<{
+    /** What to put into the environment to use it. */
+    readonly exports: Readonly<Record<string, string>>
+    readonly stop: () => Promise<void>
+  }>
+}
+
+const portOf = (name: string, text: string, most: number): number => {
+  const port = Number(text)
+  if (Number.isInteger(port) && port > 0 && port <= most) return port
+  throw new Error(`--${name}: expected a number from 1 to ${most}, found ${text}`)
+}
 
 const asked = () => {
-  const { values } = parseArgs({
-    options: { brokers: { type: "string", default: "1" }, port: { type: "string", default: "9092" } }
+  const { positionals, values } = parseArgs({
+    allowPositionals: true,
+    options: {
+      brokers: { type: "string", default: "1" },
+      port: { type: "string", default: "9092" },
+      "prefect-port": { type: "string", default: "4200" }
+    }
   })
   const brokers = Number(values.brokers)
-  const port = Number(values.port)
   if (brokers !== 1 && brokers !== 3) throw new Error(`--brokers: expected 1 or 3, found ${values.brokers}`)
-  if (!(Number.isInteger(port) && port > 0 && port < 65_534)) {
-    throw new Error(`--port: expected a number from 1 to 65533, found ${values.port}`)
+  const port = portOf("port", values.port, 65_533)
+  const prefectPort = portOf("prefect-port", values["prefect-port"], 65_535)
+  // One entry for each service there is.
+  const services: Readonly<Record<string, Service>> = {
+    kafka: {
+      available: KafkaBroker.available,
+      start: async () => {
+        const cluster = await KafkaBroker.startCluster({ brokers, ports: [port, port + 1, port + 2] })
+        return { exports: { KAFKA_BROKERS: cluster.brokers.join(",") }, stop: cluster.stop }
+      }
+    },
+    prefect: {
+      available: PrefectServer.available,
+      start: async () => {
+        const server = await PrefectServer.start({ port: prefectPort })
+        return { exports: { PREFECT_API_URL: server.url }, stop: server.close }
+      }
+    }
   }
-  return { brokers, ports: [port, port + 1, port + 2] } as const
+  const unknown = positionals.find((name) => !Object.hasOwn(services, name))
+  if (unknown !== undefined) {
+    throw new Error(`expected services out of ${Object.keys(services).join(", ")}, found ${unknown}`)
+  }
+  return { named: positionals, services }
 }
 
 // kafkajs sets a negative timer, and Node warns of it: nothing to read here.
@@ -32,14 +76,27 @@ const signalled = new Promise<undefined>((stop) => {
   }
 })
 
+/** Undefined where it cannot run here, which is an error only for a service that was asked for by its name. */
+const started = async (name: string, service: Service, isNamed: boolean) => {
+  const reason = await service.available()
+  if (reason === undefined) return service.start()
+  if (isNamed) throw new Error(reason)
+  console.log(`without ${name}: ${reason}`)
+  return undefined
+}
+
 try {
-  const options = asked()
-  console.log("starting Kafka ...")
-  const cluster = await Promise.race([KafkaBroker.startCluster(options), signalled])
-  if (cluster === undefined) process.exit(1)
-  console.log(`Kafka is up, until Ctrl-C. To use it:\n\n  export KAFKA_BROKERS=${cluster.brokers.join(",")}\n`)
+  const { named, services } = asked()
+  const names = named.length > 0 ? [...new Set(named)] : Object.keys(services)
+  console.log(`starting ${names.join(", ")} ...`)
+  const all = Promise.all(names.map((name) => started(name, services[name]!, named.length > 0)))
+  const running = (await Promise.race([all, signalled]))?.filter((one) => one !== undefined)
+  // What was started ends with this process.
+  if (running === undefined || running.length === 0) process.exit(1)
+  const lines = running.flatMap(({ exports }) => Object.entries(exports).map(([name, value]) => `${name}=${value}`))
+  console.log(`running, until Ctrl-C. To use it:\n\n${lines.map((line) => `  export ${line}\n`).join("")}`)
   await signalled
-  await cluster.stop()
+  await Promise.all(running.map(({ stop }) => stop()))
   process.exit(0)
 } catch (error) {
   console.error(error instanceof Error ? error.message : error)
