@@ -67,8 +67,11 @@ interface Kind {
   readonly source: (translation: Translation, thread: Part, environment: Environment) => Source
 }
 
+/** Options of our own that a queue may have besides. */
+const azureExtras = ["visibility", "maxDequeueCount", "encoding"]
+
 const azure: Kind = {
-  keys: ["storage_account", "queue_name"],
+  keys: ["storage_account", "queue_name", ...azureExtras],
   source: (translation, thread, environment) => {
     const account = translation.requiredText(thread, "storage_account", "the name of a storage account")
     const queue = translation.requiredText(thread, "queue_name", "the name of a queue")
@@ -79,10 +82,17 @@ const azure: Kind = {
       AzureQueueOptions.accountOf(connectionString) === account
     return {
       name: `${account}/${queue}`,
-      options: { type: "azure-queue", account, queue, ...(isMeant ? { connectionString } : undefined) },
+      options: {
+        type: "azure-queue",
+        account,
+        queue,
+        ...(isMeant ? { connectionString } : undefined),
+        ...Object.fromEntries(azureExtras.flatMap((key) => (key in thread.value ? [[key, thread.value[key]]] : [])))
+      },
       places: [
         ["account", "storage_account"],
-        ["queue", "queue_name"]
+        ["queue", "queue_name"],
+        ...azureExtras.map((key) => [key, key] as const)
       ]
     }
   }

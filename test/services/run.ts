@@ -1,9 +1,10 @@
 /**
  * Runs services on 127.0.0.1 until Ctrl-C: `npm run services` all there are, `npm run services -- kafka` those named,
- * with `--brokers 3`, `--port 19092` or `--prefect-port 14200`.
+ * with `--brokers 3`, `--port 19092`, `--azurite-port 20001` or `--prefect-port 14200`.
  */
 import process from "node:process"
 import { parseArgs } from "node:util"
+import * as Azurite from "./Azurite.ts"
 import * as KafkaBroker from "./KafkaBroker.ts"
 import * as PrefectServer from "./PrefectServer.ts"
 
@@ -29,12 +30,14 @@ const asked = () => {
     options: {
       brokers: { type: "string", default: "1" },
       port: { type: "string", default: "9092" },
+      "azurite-port": { type: "string", default: "10001" },
       "prefect-port": { type: "string", default: "4200" }
     }
   })
   const brokers = Number(values.brokers)
   if (brokers !== 1 && brokers !== 3) throw new Error(`--brokers: expected 1 or 3, found ${values.brokers}`)
   const port = portOf("port", values.port, 65_533)
+  const azuritePort = portOf("azurite-port", values["azurite-port"], 65_535)
   const prefectPort = portOf("prefect-port", values["prefect-port"], 65_535)
   // One entry for each service there is.
   const services: Readonly<Record<string, Service>> = {
@@ -43,6 +46,15 @@ const asked = () => {
       start: async () => {
         const cluster = await KafkaBroker.startCluster({ brokers, ports: [port, port + 1, port + 2] })
         return { exports: { KAFKA_BROKERS: cluster.brokers.join(",") }, stop: cluster.stop }
+      }
+    },
+    azurite: {
+      available: Azurite.available,
+      start: async () => {
+        const azurite = await Azurite.start({ port: azuritePort })
+        // Some clients want the protocol spelled out.
+        const connectionString = `DefaultEndpointsProtocol=http;${azurite.connectionString}`
+        return { exports: { AZURE_STORAGE_CONNECTION_STRING: `"${connectionString}"` }, stop: azurite.stop }
       }
     },
     prefect: {
