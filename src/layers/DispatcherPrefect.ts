@@ -54,6 +54,7 @@ export const make: (options: Options) => Effect.Effect<Dispatcher, Component.Opt
     const request = compiled.success
     const client = called.success
     const deployments = yield* PrefectDeployments.make(client)
+
     const create = Effect.fnUntraced(function* (name: PrefectRequest.Name, run: PrefectRequest.Run) {
       const found = yield* deployments.find(name)
       if ("refusal" in found) return { reply: found.refusal, id: undefined }
@@ -132,10 +133,17 @@ const clientOf = Effect.fnUntraced(function* (options: Options, connections: num
 })
 
 const urlOf = Effect.fnUntraced(function* (given: string | undefined) {
-  const url = given ?? (yield* variable("PREFECT_API_URL")) ?? (yield* variable("PREFECT_API_URI"))
-  if (url !== undefined) return url
-  const expected =
-    "a URL such as http://127.0.0.1:4200/api here, or in the environment as PREFECT_API_URL or PREFECT_API_URI"
+  if (given !== undefined) return given
+  const example = "a URL such as http://127.0.0.1:4200/api"
+  for (const name of ["PREFECT_API_URL", "PREFECT_API_URI"]) {
+    const url = yield* variable(name)
+    if (url !== undefined && /^https?:$/.test(URL.parse(url)?.protocol ?? "")) return url
+    if (url === undefined) continue
+    // It may hold a password: it is not shown.
+    const problem = { path: ["url"], expected: `${example} in ${name}`, found: "another value" }
+    return yield* new Component.OptionsError({ problems: [problem] })
+  }
+  const expected = `${example} here, or in the environment as PREFECT_API_URL or PREFECT_API_URI`
   return yield* new Component.OptionsError({ problems: [{ path: ["url"], expected, found: undefined }] })
 })
 

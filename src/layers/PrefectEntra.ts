@@ -62,8 +62,10 @@ export const make = Effect.fnUntraced(function* (
   const values = Effect.suspend(() => (known === undefined ? valuesOf(settings, read) : Effect.succeed(known)))
   const tokens = yield* HttpOauth2.keep(
     values.pipe(
-      Effect.tap((found) => Effect.sync(() => void (known = found))),
-      Effect.flatMap(granted),
+      Effect.flatMap((found) => {
+        known = found
+        return granted(found)
+      }),
       Effect.mapError((failure): Failure => {
         if (failure.retryable) return failure
         // What is refused today may be put right tomorrow, in the vault or at the authority: no message is at fault.

@@ -559,8 +559,8 @@ describe("A config with a prefect dispatcher", () => {
         ],
         [
           "deployment: a/b",
-          `16: ${at}.url: expected a URL such as http://localhost:9000/path, found "nonsense"`,
-          { PREFECT_API_URL: "nonsense" }
+          `16: ${at}.url: expected a URL such as http://127.0.0.1:4200/api in PREFECT_API_URL, found "another value"`,
+          { PREFECT_API_URL: "user:pass@host", PREFECT_API_URI: "http://h/api" }
         ],
         [
           "deployment: a/b, entra: { scope: s, clientId: c }",
