@@ -7,7 +7,8 @@ import { Runners, RunnersError } from "../services/Runners.ts"
 import { dataVersion, inRealTime } from "./Sqlite.ts"
 import { SqliteLocks } from "./SqliteLocks.ts"
 
-/** Units: milliseconds between two looks for requests, or for their outcomes. */
+/** Units: milliseconds between two looks for requests, all day long, and for the outcomes of one. */
+const watchMillis = 500
 const pollMillis = 250
 /** Units: letters given to a pipeline at once. */
 const replayMax = 1_000
@@ -113,7 +114,7 @@ const makeDesk = (sql: SqlClient.SqlClient, requests: Requests, lives: SqliteLoc
 
   return {
     stir,
-    watch: inRealTime(Effect.sleep(pollMillis)).pipe(
+    watch: inRealTime(Effect.sleep(watchMillis)).pipe(
       Effect.andThen(Effect.suspend(() => (served.size === 0 ? Effect.void : logged(look)))),
       Effect.forever
     ),

@@ -32,7 +32,7 @@ const defaults = {
   receivers: 4,
   batchMax: 32,
   visibilitySeconds: 30,
-  poll: { minMillis: 100, maxMillis: 700 },
+  poll: { minMillis: 100, maxMillis: 850 },
   prefetch: 128
 } as const
 
