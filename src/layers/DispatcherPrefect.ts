@@ -26,6 +26,8 @@ export interface Options extends PrefectRequest.Options {
   readonly wait?: boolean | Partial<PrefectWait.Options> | undefined
   /** Calls that may be under way at the same time, if the server bears them; 64 by default. */
   readonly connections?: number | undefined
+  /** Whose runs they are, for the log. */
+  readonly pipeline?: string | undefined
   /** Applied to what a reason shows of the API. */
   readonly hide?: ((text: string) => string) | undefined
 }
@@ -37,7 +39,8 @@ const everyMinMillis = 100
 
 export const make: (options: Options) => Effect.Effect<Dispatcher, Component.OptionsError, Scope.Scope> =
   Effect.fnUntraced(function* (options: Options) {
-    const { connections = 64, hide = (text: string) => text } = options
+    const { connections = 64, hide = (text: string) => text, pipeline } = options
+    const who = pipeline === undefined ? "" : `${pipeline}: `
     const compiled = PrefectRequest.compile(options)
     const called = yield* Effect.result(clientOf(options, connections, hide))
     const wait = waitOf(options.wait)
@@ -84,7 +87,7 @@ export const make: (options: Options) => Effect.Effect<Dispatcher, Component.Opt
         const run = request.run(detection)
         if (Result.isFailure(run)) return Effect.fail(run.failure)
         return triggered(name.success, run.success).pipe(
-          Effect.flatMap((reply) => answered(client, wait, name.success.text, run.success.parameters, reply)),
+          Effect.flatMap((reply) => answered(client, wait, who, name.success.text, run.success.parameters, reply)),
           Effect.mapError((failure) => new DispatchError(failure))
         )
       }
@@ -100,6 +103,7 @@ const waitOf = (wait: Options["wait"]): PrefectWait.Options | undefined => {
 const answered = Effect.fnUntraced(function* (
   client: PrefectClient.PrefectClient,
   wait: PrefectWait.Options | undefined,
+  who: string,
   deployment: string,
   parameters: unknown,
   reply: Reply
@@ -109,8 +113,8 @@ const answered = Effect.fnUntraced(function* (
   if (!PrefectWait.isFlowRun(run)) {
     return yield* blameless(`${deployment}: Prefect answered ${reply.status} without a flow run`)
   }
-  yield* Effect.logInfo(`Successfully triggered ${deployment}: ${run.name}`)
-  if (parameters !== undefined) yield* Effect.logDebug(`with parameters ${JSON.stringify(parameters)}`)
+  yield* Effect.logInfo(`${who}Successfully triggered ${deployment}: ${run.name}`)
+  if (parameters !== undefined) yield* Effect.logDebug(`${who}with parameters ${JSON.stringify(parameters)}`)
   const note = `triggered ${deployment}: ${run.name}`
   if (wait === undefined) return { ...reply, note }
   const followed = yield* PrefectWait.follow(client, wait, deployment, run)
@@ -199,5 +203,5 @@ export const component = Component.dispatcher({
       ])
     )
   }),
-  make: (options, { concurrency, hide }) => make({ ...options, connections: concurrency, hide })
+  make: (options, { concurrency, hide, pipeline }) => make({ ...options, connections: concurrency, hide, pipeline })
 })
