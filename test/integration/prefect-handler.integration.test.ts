@@ -5,10 +5,12 @@ import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { QueueClient } from "@azure/storage-queue"
 import { afterAll, assert, beforeAll, describe, it, onTestFinished } from "vitest"
+import { Publisher } from "zeromq"
 import * as Azurite from "../services/Azurite.ts"
 import * as FaultProxy from "../services/FaultProxy.ts"
 import * as PrefectApi from "../services/PrefectApi.ts"
 import * as PrefectServer from "../services/PrefectServer.ts"
+import * as Kafka from "./Kafka.ts"
 import * as Program from "./Program.ts"
 
 const theirs = PrefectServer.urlFromEnvironment()
@@ -210,6 +212,39 @@ describe.skipIf(reason !== undefined)("the Prefect event handler's config", { ti
       bad
     )
     assert.strictEqual(client.name, queue)
+  })
+
+  it("reads its other types of threads side by side: ZeroMQ, with the topic in a frame or before the JSON, and Kafka", async (test) => {
+    test.skip(Kafka.reason !== undefined, Kafka.reason)
+    const kit = await Kafka.open({ brokers: 1 })
+    onTestFinished(kit.close)
+    const { deployment } = await setUp()
+    const publisher = new Publisher()
+    await publisher.bind("tcp://127.0.0.1:*")
+    onTestFinished(() => publisher.close())
+    const topic = await kit.topic("messages", 2)
+    const message_flow_actions = { SampleMsg: deployment.name }
+    const threads = [
+      { publisher_type: "Zmq", tcp_uri: publisher.lastEndpoint, topic: "flows", message_flow_actions },
+      { publisher_type: "Kafka", bootstrap_servers: kit.brokers.join(","), topic, group_id: "g", message_flow_actions }
+    ]
+    const folder = Program.folder({ "c.json": JSON.stringify({ threads, settings: {} }) })
+    onTestFinished(folder.remove)
+    const running = started(folder.path)
+    await running.says(/Kafka messages.*: started/)
+    await kit.send(topic, [{ value: JSON.stringify(n(1)) }, { value: JSON.stringify(n(2)) }])
+    // A subscriber gets nothing of what was sent before it came.
+    await until("all four runs are made", async () => {
+      if (running.stderr().split("Successfully triggered").length <= 3) {
+        await publisher.send(["flows", JSON.stringify(n(3))])
+        await publisher.send(`flows ${JSON.stringify(n(4))}`)
+        await publisher.send(["other", JSON.stringify(n(5))])
+      }
+      const seen = new Set((await api.runs(deployment)).map(({ parameters }) => parameters.n))
+      return [1, 2, 3, 4].every((value) => seen.has(value))
+    })
+    assert.strictEqual((await stopped(running)).code, 0)
+    assert.isFalse((await api.runs(deployment)).some(({ parameters }) => parameters.n === 5))
   })
 
   it("reads lines from stdin, and exits when they are worked", async () => {
