@@ -80,6 +80,8 @@ export const parse = (file: string, text: string, environment: Environment): Con
     return { file, line, column: col, path: oneLine(path.join(".")), message: masked.written(message) }
   }
   const broken = document.errors.map(({ message, pos }) => at(pos[0], [], message.split("\n")[0]!))
+  const asJson = broken.length > 0 && file.endsWith(".json") ? brokenJson(file, text) : undefined
+  if (asJson !== undefined) return new ConfigError({ findings: [asJson] })
   if (broken.length > 0) return new ConfigError({ findings: broken })
   const unset: Array<Finding> = []
   fill(document.contents, masked, environment, (node, message) => unset.push(at(node.range?.[0] ?? 0, [], message)))
@@ -96,6 +98,15 @@ export const parse = (file: string, text: string, environment: Environment): Con
       return at(offset, problem.path, sentence(problem, node, masked, hide))
     }
   }
+}
+
+/** JSON is YAML, but who writes JSON wants to read of JSON. */
+const brokenJson = (file: string, text: string): Finding | undefined => {
+  const error = tried(() => JSON.parse(text))
+  if (!(error instanceof SyntaxError)) return undefined
+  const [said = "", position] = error.message.split(/ at position (\d+).*$/s)
+  const lines = text.slice(0, position === undefined ? text.length : Number(position)).split("\n")
+  return { file, line: lines.length, column: lines.at(-1)!.length + 1, path: "", message: oneLine(said) }
 }
 
 /** Parser and decoder follow the nesting with the stack, which a hostile file can use up. */
@@ -261,7 +272,7 @@ export const nearest = (word: string, known: ReadonlyArray<string>): string | un
 const shown = (value: unknown): string => {
   if (value === undefined || value === null) return "nothing"
   if (typeof value === "object" && value !== null) return Array.isArray(value) ? "a list" : "a map"
-  return short(JSON.stringify(value) ?? String(value))
+  return short((JSON.stringify(value) ?? String(value)).replaceAll(/:\/\/[^/\s"]*@/g, "://<credentials>@"))
 }
 
 /** Units: characters. */

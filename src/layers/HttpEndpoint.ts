@@ -19,6 +19,7 @@ import {
   type Words
 } from "./HttpAnswer.ts"
 import * as HttpOauth2 from "./HttpOauth2.ts"
+import { concealing, secretsOf } from "./HttpSecrets.ts"
 import { type Answer, type Limits, send } from "./HttpSend.ts"
 
 export interface Options {
@@ -96,12 +97,15 @@ export const make: (options: Options) => Effect.Effect<HttpEndpoint, OptionsErro
     const agents = yield* agentsOf(options.connections, timeoutMillis)
     const hide = options.hide ?? ((text: string) => text)
     const target = hide(shown(own))
+    const secrets = secretsOf(headers)
+    const given = options.conceal ?? options.hide
+    const conceal = secrets.length === 0 ? given : concealingBoth(given, concealing(secrets))
     const judging: Omit<Judging, "where"> = {
       redirects,
       retried: retriedOf(options.retryOn ?? ["5xx"]),
       acceptsRedirects: options.acceptRedirects ?? false,
       isKept: options.spent === "refuse",
-      conceal: options.conceal ?? options.hide,
+      conceal,
       words: options.words
     }
     const whereOf = ({ about, method, url }: Request): string =>
@@ -155,9 +159,7 @@ export const make: (options: Options) => Effect.Effect<HttpEndpoint, OptionsErro
             // The token may have been revoked; a second 401 is the endpoint's own answer.
             one.answer.status === 401 ? Effect.flatMap(tokens.instead(one.token), carrying) : Effect.succeed(one)
           ),
-          Effect.flatMap(({ answer, token }) =>
-            judge({ ...judging, where, conceal: hiding(token, options.conceal) }, answer)
-          )
+          Effect.flatMap(({ answer, token }) => judge({ ...judging, where, conceal: hiding(token, conceal) }, answer))
         )
       },
       // A target without tokens to be had for it is as good as away.
@@ -192,6 +194,11 @@ const tokensOf = Effect.fnUntraced(function* (
 
 const millisOf = (timeout: Duration.Input = "30 seconds"): number =>
   Math.min(Duration.toMillis(Duration.fromInputUnsafe(timeout)), timerMax)
+
+const concealingBoth =
+  (first: Conceal = (text) => text, second: Conceal): Conceal =>
+  (text) =>
+    second(first(text))
 
 /** An endpoint may show in its answer what it was sent. */
 const hiding = (token: HttpOauth2.Token, conceal: Conceal = (text) => text): Conceal => {

@@ -5,7 +5,7 @@ import { OptionsError, type Problem } from "../services/Component.ts"
 import type { Conceal } from "./HttpAnswer.ts"
 import type * as HttpOauth2 from "./HttpOauth2.ts"
 import * as PrefectEntra from "./PrefectEntra.ts"
-import { concealing, variable } from "./PrefectSecrets.ts"
+import { variable } from "./PrefectSecrets.ts"
 
 export interface Options {
   readonly url: string
@@ -31,14 +31,14 @@ export const make = Effect.fnUntraced(function* (
   options: Options
 ): Effect.fn.Return<PrefectAuth, OptionsError, Scope.Scope> {
   const { headers, hide } = options
-  const own = ownOf(options)
+  const own = hasOwn(options)
   const asked = (["entra", "authString", "apiKey"] as const).filter((name) => isSet(options[name]))
-  if (own.length > 0 && asked.length > 0) {
+  if (own && asked.length > 0) {
     const expected = "no other credentials besides authorization in the headers or in the URL"
     const problems = asked.map((name): Problem => ({ path: [name], expected, found: "both" }))
     return yield* new OptionsError({ problems })
   }
-  if (own.length > 0) return { headers, tokens: undefined, conceal: concealing(own) }
+  if (own) return plain(headers)
   if (isSet(options.entra)) {
     const entra = yield* PrefectEntra.make(options.entra === true ? {} : (options.entra as PrefectEntra.Options), hide)
     return { headers, ...entra }
@@ -47,35 +47,27 @@ export const make = Effect.fnUntraced(function* (
   const authString = valueOf(options.authString) ?? (silent ? yield* variable("PREFECT_API_AUTH_STRING") : undefined)
   const apiKey = valueOf(options.apiKey) ?? (silent ? yield* variable("PREFECT_API_KEY") : undefined)
   if (authString !== undefined) {
-    const basic = Buffer.from(authString).toString("base64")
-    const password = authString.slice(authString.indexOf(":") + 1)
-    return {
-      headers: { ...headers, authorization: `Basic ${basic}` },
-      tokens: undefined,
-      conceal: concealing([basic, authString, password])
-    }
+    return plain({ ...headers, authorization: `Basic ${Buffer.from(authString).toString("base64")}` })
   }
-  if (apiKey === undefined) return { headers, tokens: undefined, conceal: (text) => text }
+  if (apiKey === undefined) return plain(headers)
   if (!/^[\x20-\x7e]+$/.test(apiKey)) {
     const problem = { path: ["apiKey"], expected: "a key without line breaks and other than ASCII", found: "another" }
     return yield* new OptionsError({ problems: [problem] })
   }
-  return {
-    headers: { ...headers, authorization: `Bearer ${apiKey}` },
-    tokens: undefined,
-    conceal: concealing([apiKey])
-  }
+  return plain({ ...headers, authorization: `Bearer ${apiKey}` })
 })
+
+/** What is in the headers is taken out of the server's words by who sends them. */
+const plain = (headers: Options["headers"]): PrefectAuth => ({ headers, tokens: undefined, conceal: (text) => text })
 
 const isSet = (value: unknown): boolean => value !== undefined && value !== false
 
 const valueOf = (secret: Redacted.Redacted<string> | undefined): string | undefined =>
   secret === undefined ? undefined : Redacted.value(secret).trim() || undefined
 
-/** The secrets of an authorization in the headers, or in the URL. */
-const ownOf = ({ headers, url }: Options): ReadonlyArray<string> => {
-  const header = Object.entries(headers).find(([name]) => name.toLowerCase() === "authorization")?.[1]
+const hasOwn = ({ headers, url }: Options): boolean => {
   const { password = "", username = "" } = URL.parse(url) ?? {}
-  const parts = [...(header === undefined ? [] : [header, header.replace(/^\S+\s+/, "")]), password]
-  return parts.some((part) => part !== "") ? parts : username === "" ? [] : [username]
+  return (
+    username !== "" || password !== "" || Object.keys(headers).some((name) => name.toLowerCase() === "authorization")
+  )
 }

@@ -22,7 +22,9 @@ export const translate = (
     const kind = kindOf(translation, thread)
     if (kind === undefined) continue
     const source = kind.source(translation, thread, environment)
-    const name = free(pipelineName(source.name) || `thread ${i + 1}`, new Set(pipelines.map(([name]) => name)))
+    const own = pipelineName(source.name) || `thread ${i + 1}`
+    const name = free(own, new Set(pipelines.map(([name]) => name)))
+    if (name !== own) translation.warn(thread.path, `reads what ${own} reads: each message goes to one of them`)
     const at = ["pipelines", name]
     translation.place(at, thread.path)
     for (const [ours, theirs] of source.places) translation.place([...at, "source", ours], thread.at(theirs))
@@ -40,7 +42,8 @@ const isHandlers = (value: unknown): boolean =>
 const threadsOf = (translation: Translation, root: Part): ReadonlyArray<unknown> => {
   const { threads } = root.value
   if (Array.isArray(threads) && threads.length > 0) return threads
-  translation.problem(root.at("threads"), "a list of threads, at least one", threads)
+  const found = Array.isArray(threads) ? "none" : threads
+  translation.problem(root.at("threads"), "a list of threads, at least one", found)
   return []
 }
 
@@ -75,11 +78,13 @@ const azure: Kind = {
   source: (translation, thread, environment) => {
     const account = translation.requiredText(thread, "storage_account", "the name of a storage account")
     const queue = translation.requiredText(thread, "queue_name", "the name of a queue")
-    const connectionString = environment.AZURE_STORAGE_CONNECTION_STRING
-    const isMeant =
-      connectionString !== undefined &&
-      account !== undefined &&
-      AzureQueueOptions.accountOf(connectionString) === account
+    const connectionString = environment.AZURE_STORAGE_CONNECTION_STRING || undefined
+    const named = connectionString && AzureQueueOptions.accountOf(connectionString)
+    const isMeant = named !== undefined && named === account
+    if (connectionString !== undefined && !isMeant) {
+      const why = named === undefined ? "cannot be read" : `is that of ${named}`
+      translation.warn(thread.at("storage_account"), `AZURE_STORAGE_CONNECTION_STRING ${why}, and is not used here`)
+    }
     return {
       name: `${account}/${queue}`,
       options: {

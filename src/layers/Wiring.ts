@@ -171,11 +171,15 @@ const detectorsOf = (
 const legsOf = ({ dispatch }: Pipeline, site: Site) =>
   list(dispatch, (leg, i) =>
     Effect.map(makeOne(Catalog.dispatchers, ["dispatch", i], leg, site), (run) => ({
-      name: leg.name ?? `dispatch.${i}:${leg.type}`,
+      name: (hasOwnName(leg.type) ? undefined : leg.name) ?? `dispatch.${i}:${leg.type}`,
       on: leg.on,
       run
     }))
   )
+
+/** Of some `name` is an option of their own, such as the name of a flow run. */
+const hasOwnName = (type: string): boolean =>
+  Catalog.dispatchers.some((one) => one.type === type && "name" in one.options.fields)
 
 const publishesOf = ({ publish }: Pipeline, site: Site) =>
   list(publish, (one, i) =>

@@ -55,7 +55,8 @@ export class Journaling {
     const outcome = reply?.kind ?? (failure === undefined ? "open" : "failed")
     // Counted are tries that failed; a reply that did not come with a failure is one more.
     const attempts = leg.attempts + (outcome !== "open" && failure === undefined ? 1 : 0)
-    const note = reply?.note ?? failure?.reason ?? reply?.reason
+    const why = failure?.reason ?? reply?.reason
+    const note = outcome === "accepted" ? reply?.note : (why ?? reply?.note)
     return { event: leg.detection.name, leg: leg.plan.name, attempts, outcome, note: clip(note) }
   }
 

@@ -243,10 +243,9 @@ export class Road implements LegEnds, Found {
     if (this.options.plan.batch !== undefined) this.leave(work)
   }
 
-  /** The leg of a replayed letter is no longer in the config. */
+  /** The leg of a replayed letter is no longer in the config: the letter stays as it is. */
   private gone(work: Work): void {
-    const { event, leg, reply, stage } = work.delivery.resume!
-    this.stop(work, "bury", { stage, event, leg, reply, reason: `the pipeline has no ${leg} any more`, attempts: 1 })
+    this.giveBack(work, `the pipeline has no ${work.delivery.resume!.leg} any more`)
   }
 
   replied(leg: Leg, reply: Reply): void {

@@ -19,7 +19,10 @@ export interface Options extends ZeroMqOptions.Meeting {
   readonly maxMessageSize?: number | undefined
   /** Units: bytes of the system's TCP buffer. */
   readonly tcpBuffer?: number | undefined
-  /** Whether a single frame of a `sub` begins with its topic; true by default. */
+  /**
+   * Whether a single frame begins with its topic; by default that of a `sub` does, and that of a `pull` only where an
+   * object or an array follows.
+   */
   readonly split?: boolean | undefined
 }
 
@@ -103,7 +106,7 @@ class Opening {
   constructor(options: Options, name: string, socket: Socket, stopped: Deferred.Deferred<void>) {
     this.options = options
     this.socket = socket
-    const split = options.socket === "sub" && options.split !== false
+    const split = splitOf(options)
     this.stop = Effect.flatMap(Clock.currentTimeMillis, (now) => {
       this.stoppedAt ??= now
       return Effect.asVoid(Deferred.succeed(stopped, undefined))
@@ -183,16 +186,18 @@ export const component = Component.source({
   }),
   make: (options, { folder }) => {
     const { socket, topics } = options
-    const problems = (["topics", "split"] as const).flatMap((field) =>
-      socket === "sub" || options[field] === undefined
+    const problems =
+      socket === "sub" || topics === undefined
         ? []
-        : [{ path: [field], expected: `no ${field}, which are for socket: sub`, found: options[field] }]
-    )
+        : [{ path: ["topics"], expected: "no topics, which are for socket: sub", found: topics }]
     return Effect.flatMap(ZeroMqOptions.meetingOf(options, folder, problems), (meeting) =>
       make({ ...options, ...meeting, topics: typeof topics === "string" ? [topics] : topics })
     )
   }
 })
+
+const splitOf = ({ socket, split }: Options): ZeroMqFrames.Split =>
+  split === undefined ? (socket === "sub" ? "always" : "json") : split ? "always" : "never"
 
 const highWaterMark = ({ receiveHighWaterMark, socket }: Options): number =>
   receiveHighWaterMark ?? (socket === "pull" ? 64 : 1_000)
@@ -208,7 +213,7 @@ const socketOptions = (options: Options) => ({
   lingerMillis: 0
 })
 
-const deliveryOf = (source: string, frames: Frames, split: boolean, receivedAt: number): Delivery => {
+const deliveryOf = (source: string, frames: Frames, split: ZeroMqFrames.Split, receivedAt: number): Delivery => {
   const { body, headers } = ZeroMqFrames.read(frames, split)
   return {
     envelope: { id: crypto.randomUUID(), source, key: undefined, headers, payload: body, receivedAt, attempt: 1 },

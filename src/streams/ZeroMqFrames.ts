@@ -7,13 +7,16 @@ export interface Message {
   readonly body: Uint8Array
 }
 
+/** Whether a single frame may have its topic in front: in any case, only in front of an object or an array, or not. */
+export type Split = "always" | "json" | "never"
+
 /**
  * Several frames: the first is the topic, the last the body, those between become headers where they are UTF-8. One
- * frame: the body, and with `split` also the topic in front of it, as in `orders {"id":1}` and `orders{"id":1}`.
+ * frame: the body, and by `split` also the topic in front of it, as in `orders {"id":1}` and `orders{"id":1}`.
  */
-export const read = (frames: Frames, split: boolean): Message => {
+export const read = (frames: Frames, split: Split): Message => {
   const last = frames[frames.length - 1]!
-  if (frames.length === 1) return split ? single(last) : { headers: noHeaders, body: last }
+  if (frames.length === 1) return split === "never" ? { headers: noHeaders, body: last } : single(last, split)
   const headers: Record<string, string> = { topic: topicOf(frames[0]!) }
   for (let i = 1; i < frames.length - 1; i++) {
     const text = decode(frames[i]!)
@@ -27,7 +30,7 @@ const brace = 0x7b
 const bracket = 0x5b
 
 /** JSON as a whole is the body; otherwise what stands before the first space, `{` or `[` is the topic, if it is text. */
-const single = (frame: Uint8Array): Message => {
+const single = (frame: Uint8Array, split: Split): Message => {
   const whole = { headers: noHeaders, body: frame }
   let end = 0
   while (end < frame.length && frame[end] !== space && frame[end] !== brace && frame[end] !== bracket) end++
@@ -35,7 +38,14 @@ const single = (frame: Uint8Array): Message => {
   if (end === 0 || end === frame.length) return whole
   const topic = decode(frame.subarray(0, end))
   if (topic === undefined || topic.trim() === "" || isJson(frame)) return whole
-  return { headers: { topic }, body: frame.subarray(frame[end] === space ? end + 1 : end) }
+  const body = frame.subarray(frame[end] === space ? end + 1 : end)
+  return split === "always" || isObject(body) ? { headers: { topic }, body } : whole
+}
+
+const isObject = (body: Uint8Array): boolean => {
+  if (body[0] !== brace && body[0] !== bracket) return false
+  const text = decode(body)
+  return text !== undefined && parses(text)
 }
 
 /** Of what begins with neither brace nor bracket only a text, a number or a word can be JSON. */

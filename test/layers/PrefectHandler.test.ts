@@ -103,6 +103,20 @@ describe("PrefectHandler", () => {
     assert.property(only({ ...thread("devstoreaccount1") }, emulator).source, "connectionString")
   })
 
+  it("says why the connection string of the environment is not used", () => {
+    const warnings = (AZURE_STORAGE_CONNECTION_STRING: string) => {
+      const result = translate(example, { AZURE_STORAGE_CONNECTION_STRING })
+      if (result instanceof ConfigError || result === undefined) throw new Error("not translated")
+      return result.warnings.map(({ message }) => message)
+    }
+    assert.deepStrictEqual(warnings("nonsense"), [
+      "AZURE_STORAGE_CONNECTION_STRING cannot be read, and is not used here"
+    ])
+    assert.deepStrictEqual(warnings("AccountName=other;AccountKey=a2V5;EndpointSuffix=core.windows.net"), [
+      "AZURE_STORAGE_CONNECTION_STRING is that of other, and is not used here"
+    ])
+  })
+
   it("knows the other types of threads, each its own pipeline with a name of its own", () => {
     const threads = [
       { publisher_type: "StdInput", message_flow_actions: { A: "F/d" } },
@@ -148,7 +162,7 @@ describe("PrefectHandler", () => {
 
   it("says what is wrong, where it stands", () => {
     assert.deepStrictEqual(said('{\n  "threads": []\n}'), [
-      "x.json:2:3: threads: expected a list of threads, at least one, found a list"
+      'x.json:2:3: threads: expected a list of threads, at least one, found "none"'
     ])
     assert.deepStrictEqual(said('{"threads": [\n{"publisher_type": "AzureStorageQeue"}]}'), [
       'x.json:2:20: threads.0.publisher_type: expected one of AzureStorageQueue, StdInput, Zmq, Kafka, found "AzureStorageQeue" (did you mean AzureStorageQueue?)'

@@ -44,7 +44,7 @@ const split: ReadonlyArray<Case> = [
   [[new Uint8Array([0xff, 0x20, 0x01])], {}, new Uint8Array([0xff, 0x20, 0x01])]
 ]
 
-const check = (cases: ReadonlyArray<Case>, splits: boolean): void => {
+const check = (cases: ReadonlyArray<Case>, splits: ZeroMqFrames.Split): void => {
   for (const [frames, headers, body] of cases) {
     const message = ZeroMqFrames.read(frames.map(bytes), splits)
     const shown = JSON.stringify(frames)
@@ -55,16 +55,23 @@ const check = (cases: ReadonlyArray<Case>, splits: boolean): void => {
 
 describe("ZeroMqFrames", () => {
   it("takes the first of several frames for the topic, and the last for the body", () => {
-    check(both, true)
-    check(both, false)
+    for (const split of ["always", "json", "never"] as const) check(both, split)
   })
 
-  it("finds the topic in front of a single frame that is not JSON", () => check(split, true))
+  it("finds the topic in front of a single frame that is not JSON", () => check(split, "always"))
 
   it("leaves a single frame as it is where nothing is split", () => {
     check(
       split.map(([frames]): Case => [frames, {}, frames[0]!]),
-      false
+      "never"
+    )
+  })
+
+  it("finds it where that is wanted only in front of an object or an array", () => {
+    const found = ['orders {"n":1}', 'orders{"n":1}', "orders[1]", 'orders.eu/new {"a b":"c d"}', '10001 {"t":20}']
+    check(
+      split.map((one): Case => (found.includes(String(one[0][0])) ? one : [one[0], {}, one[0][0]!])),
+      "json"
     )
   })
 })
