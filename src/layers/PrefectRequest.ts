@@ -3,10 +3,12 @@ import { createHash } from "node:crypto"
 import { DateTime, type Duration, Result } from "effect"
 import type { Problem } from "../services/Component.ts"
 import { DispatchError } from "../services/Dispatcher.ts"
+import * as Envelope from "../services/Envelope.ts"
 import type { Detection } from "../services/Event.ts"
 import * as Path from "../streams/Path.ts"
 import * as Placeholders from "../streams/Placeholders.ts"
 import { words } from "../streams/Runner.ts"
+import * as ExactNumbers from "./ExactNumbers.ts"
 
 /** Texts may hold placeholders such as `{{payload.name}}`. */
 export interface Options {
@@ -122,6 +124,7 @@ const nameOf = (deployments: Deployments, detection: Detection): Result.Result<N
   const filled = text.fill({ event: detection.event, detection })
   if (Result.isFailure(filled)) return unfit(`there is no deployment for ${nothing(filled.failure, detection)}`)
   const name = parsed(filled.success)
+  if (!filled.success.isWellFormed()) return unfit(`the deployment for the event \`${detection.name}\` is no Unicode`)
   return name === undefined
     ? unfit(`the deployment for the event \`${detection.name}\` is \`${filled.success}\`, not ${expected}`)
     : Result.succeed(name)
@@ -139,13 +142,21 @@ const parametersOf = (parameters: Options["parameters"], compile: CompilePath): 
   if (parameters === undefined) return () => undefined
   if (typeof parameters === "string") {
     const path = compile(parameters, ["parameters"])
-    return (from) => valueAt(path!, from) ?? undefined
+    return (from) => valueAt(path!, exact(from)) ?? undefined
   }
   const paths = Object.entries(parameters).map(([name, text]) => [name, compile(text, ["parameters", name])] as const)
-  return (from) =>
-    Object.fromEntries(
-      paths.map(([name, path]) => [name, valueAt(path!, from)]).filter(([, value]) => value !== undefined)
+  return (from) => {
+    const source = exact(from)
+    return Object.fromEntries(
+      paths.map(([name, path]) => [name, valueAt(path!, source)]).filter(([, value]) => value !== undefined)
     )
+  }
+}
+
+/** With the numbers as they were written. */
+const exact = (from: Path.From): Path.From => {
+  const payload = ExactNumbers.reread(Envelope.text(from.event.envelope), from.event.payload)
+  return payload === undefined ? from : { ...from, event: { ...from.event, payload } }
 }
 
 /** Bytes, which JSON has no form for, are taken as the JSON or the text they are. */
@@ -195,10 +206,15 @@ const runOf = (
       state: delay === undefined ? undefined : scheduled(nowMillis, delay)
     })
   const checked = Result.try(() => JSON.stringify(fixed))
-  return Result.isSuccess(checked)
+  const why = Result.isFailure(checked) ? words(checked.failure) : unkept.test(checked.success) ? notKept : undefined
+  return why === undefined
     ? Result.succeed({ parameters, body })
-    : unfit(`the parameters of the event \`${detection.name}\` cannot be sent: ${words(checked.failure)}`)
+    : unfit(`the flow run of the event \`${detection.name}\` cannot be asked for: ${why}`)
 }
+
+/** As JSON writes them: NUL, and halves of surrogate pairs. Prefect takes them, and cannot show the run any more. */
+const unkept = /(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/i
+const notKept = "there is a NUL or half a surrogate pair in its text, which Prefect cannot keep"
 
 const bounded = (key: string): string =>
   key.length <= keyMax ? key : `sha256:${createHash("sha256").update(key).digest("hex")}`

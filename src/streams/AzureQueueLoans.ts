@@ -77,14 +77,15 @@ export class AzureQueueLoans {
     this.options = options
   }
 
-  /** Reserves room for as many as there is, at most so many; waits for some. */
-  readonly reserve = (most: number): Effect.Effect<number> =>
+  /** Reserves room, at most for so many; waits until there is room for so many at least. */
+  readonly reserve = (most: number, least: number): Effect.Effect<number> =>
     Effect.flatMap(this.room.await, () => {
-      const count = Math.min(most, this.free)
-      if (count <= 0) {
+      const { free } = this
+      if (free < least) {
         this.room.closeUnsafe()
-        return this.reserve(most)
+        return this.reserve(most, least)
       }
+      const count = Math.min(most, free)
       this.asked += count
       return Effect.succeed(count)
     })

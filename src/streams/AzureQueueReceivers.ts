@@ -8,7 +8,7 @@ export interface Options {
   readonly queue: AzureQueue
   readonly loans: AzureQueueLoans
   readonly outage: Outage
-  /** At work when there is much; one is when there is little. */
+  /** At work when there is much to receive and room for it; one is when there is little. */
   readonly receivers: number
   /** Units: 1 to 32 messages per request. */
   readonly batchMax: number
@@ -41,11 +41,16 @@ export class AzureQueueReceivers {
 
   /** Runs until it is stopped. */
   readonly run: Effect.Effect<void> = Effect.suspend(() => {
-    const others = Array.from({ length: this.options.receivers - 1 }, () =>
-      Effect.andThen(this.busy.await, this.receive)
+    const { batchMax, loans, receivers } = this.options
+    const whole = Math.min(batchMax, loans.most)
+    const first = Effect.suspend(() =>
+      loans.free < batchMax && loans.free < loans.most / 2
+        ? Effect.andThen(this.pause(growMillis), this.receive(1))
+        : this.receive(1)
     )
+    const others = Array.from({ length: receivers - 1 }, () => Effect.andThen(this.busy.await, this.receive(whole)))
     return Effect.all(
-      [this.receive, ...others].map((one) => this.repeat(one)),
+      [first, ...others].map((one) => this.repeat(one)),
       {
         concurrency: this.options.receivers,
         discard: true
@@ -68,10 +73,9 @@ export class AzureQueueReceivers {
     return Effect.asVoid(Effect.timeoutOption(this.stopped.await, millis))
   }
 
-  private readonly receive: Effect.Effect<void> = Effect.gen({ self: this }, function* () {
+  private readonly receive = Effect.fnUntraced({ self: this }, function* (least: number) {
     const { batchMax, loans, out, outage, queue, visibilitySeconds } = this.options
-    if (loans.free < batchMax && loans.free < loans.most / 2) yield* this.pause(growMillis)
-    const count = yield* Effect.raceFirst(loans.reserve(batchMax), Effect.as(this.stopped.await, 0))
+    const count = yield* Effect.raceFirst(loans.reserve(batchMax, least), Effect.as(this.stopped.await, 0))
     if (count === 0 || this.isStopping) return loans.release(count)
     const now = yield* Clock.currentTimeMillis
     const received = yield* Effect.result(queue.receive(count, visibilitySeconds))

@@ -54,6 +54,10 @@ describe("Config", () => {
           'x.yaml:3:21: pipelines.a.source.type: expected one of http, kafka, azure-queue, topic, zeromq, stdin, file, generate, memory, found "stdn" (did you mean stdin?)'
         ],
         [
+          `pipelines:\n  a:\n    ${stdin}\n    dispatch: [{ type: http, url: "http://a:SECRET@b c" }]\n`,
+          'x.yaml:4:35: pipelines.a.dispatch.0.url: expected a URL such as http://localhost:9000/path, found "http://<credentials>@b c"'
+        ],
+        [
           `pipelines:\n  a:\n    ${stdin}\n    concurency: 3\n`,
           'x.yaml:4:5: pipelines.a.concurency: expected one of source, decode, key, order, exactlyOnce, unkeyed, concurrency, buffer, detect, dispatch, publish, retry, failures, deadLetters, batch, dedupe, journal, log, found "concurency" (did you mean concurrency?)'
         ],

@@ -22,6 +22,7 @@ interface Seen {
   readonly headers: IncomingMessage["headers"]
   readonly body: Record<string, any>
   /** Of the other side: it tells connections apart. */
+  readonly text: string
   readonly port: number
 }
 
@@ -56,7 +57,7 @@ const scripted = Effect.fnUntraced(function* (script: Script = () => undefined) 
       (text) => {
         const { headers, method = "", url = "" } = incoming
         const port = incoming.socket.remotePort!
-        const one = { method, path: url, headers, body: text === "" ? {} : JSON.parse(text), port }
+        const one = { method, path: url, headers, body: text === "" ? {} : JSON.parse(text), text, port }
         seen.push(one)
         const n = seen.length
         if (script(one, outgoing, n) !== true) well(one, outgoing, n)
@@ -238,6 +239,58 @@ describe("DispatcherPrefect", () => {
       const reply = yield* dispatch()
       assert.strictEqual(reply.kind, "accepted")
       assert.include(created(seen)[0]!.path, uuid(1450))
+    })
+  )
+
+  it.live("shows no credentials that a server says back, however they were given and however it says them", () =>
+    Effect.gen(function* () {
+      const echo: Script = ({ headers, path }, outgoing) => {
+        const { authorization = "", "x-api-key": key } = headers
+        const decoded = Buffer.from(`${authorization}`.replace(/^\S+ /, ""), "base64").toString()
+        const said = {
+          detail: `${authorization} ${authorization?.slice(6)} ${decoded} ${decoded.split(":")[1]} ${key}`
+        }
+        return path.includes("/deployments/name/") ? undefined : json(outgoing, 422, said)
+      }
+      const { api } = yield* scripted(echo)
+      const at = (credentials: string) => api.replace("//", `//${credentials}@`)
+      for (const options of [
+        { url: at("admin:SeCrEt%2Bpass") },
+        { url: at("admin:SeCrEt+pass") },
+        { url: api, headers: { authorization: `Basic ${Buffer.from("admin:SeCrEt+pass").toString("base64")}` } },
+        { url: api, headers: { "x-api-key": "SeCrEt+pass" } },
+        { url: api, authString: Redacted.make("admin:SeCrEt+pass") }
+      ]) {
+        const dispatcher = yield* make(options)
+        const reply = yield* later(dispatcher.dispatch(detection()))
+        assert.include(reply.reason, "answered 422")
+        for (const secret of ["SeCrEt", Buffer.from("admin:SeCrEt+pass").toString("base64")]) {
+          assert.notInclude(reply.reason, secret)
+        }
+      }
+    })
+  )
+
+  it.live("sends numbers as they are written, and no text that Prefect cannot keep", () =>
+    Effect.gen(function* () {
+      const { dispatch, seen } = yield* calling(undefined, { parameters: "payload.p" })
+      const of = (text: string): Detection => {
+        const one = detection()
+        const envelope = { ...one.event.envelope, payload: new TextEncoder().encode(text) }
+        return { ...one, event: { ...one.event, envelope, payload: JSON.parse(text) } }
+      }
+      yield* dispatch(of('{"p":{"n":12345678901234567890,"x":1.50,"e":1e400,"s":"12345678901234567890"}}'))
+      assert.include(
+        created(seen)[0]!.text,
+        '"parameters":{"n":12345678901234567890,"x":1.50,"e":1e400,"s":"12345678901234567890"}'
+      )
+      for (const text of ["\\ud800", "a\\u0000b", "\\\\\\udfff"]) {
+        const error = yield* Effect.flip(dispatch(of(`{"p":{"n":"${text}"}}`)))
+        assert.isFalse(error.retryable)
+        assert.match(error.reason, /there is a NUL or half a surrogate pair in its text/)
+      }
+      yield* dispatch(of('{"p":{"n":"\\ud83d\\ude00 \\\\u0000"}}'))
+      assert.strictEqual(created(seen).length, 2)
     })
   )
 
@@ -470,7 +523,7 @@ describe("What DispatcherPrefect sends", () => {
         later(whole.dispatch({ ...detection(), event: { ...detection().event, payload: cyclic } }))
       )
       assert.isFalse(error.retryable)
-      assert.match(error.reason, /^Prefect: the parameters of the event `order.paid` cannot be sent: /)
+      assert.match(error.reason, /^Prefect: the flow run of the event `order.paid` cannot be asked for: /)
       const bytes = yield* calling(undefined, { parameters: "payload" })
       const payload = new TextEncoder().encode('{"n":1}')
       yield* bytes.dispatch({ ...detection(), event: { ...detection().event, payload } })

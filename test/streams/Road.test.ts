@@ -404,6 +404,27 @@ describe("Road", () => {
     }).pipe(Effect.provide(DeadLettersMemory.layer))
   )
 
+  it.effect("leaves a letter as it is whose leg is no longer there", () =>
+    Effect.gen(function* () {
+      const deadLetters = yield* DeadLetters
+      const plan = (leg: string) =>
+        Define.define({
+          name: "renamed",
+          source: SourceMemory.fromIterable([{ id: "1", payload: 1 }]),
+          decode,
+          dispatch: [{ name: leg, run: () => Effect.fail(failed("answered", false)) }]
+        })
+      yield* Define.run(plan("before"))
+      const letters = yield* deadLetters.list({})
+      yield* Effect.gen(function* () {
+        const handle = yield* Pipeline.start({ ...plan("after"), source: yield* SourceMemory.make() })
+        const [replayed] = yield* handle.replay(letters)
+        assert.deepStrictEqual([replayed?.outcome, replayed?.reason], ["nacked", "the pipeline has no before any more"])
+      }).pipe(Effect.scoped)
+      assert.deepStrictEqual(yield* deadLetters.list({}), letters)
+    }).pipe(Effect.provide(DeadLettersMemory.layer))
+  )
+
   it.effect("replays only the buried leg, under the letter's id", () =>
     Effect.gen(function* () {
       const deadLetters = yield* DeadLetters
