@@ -118,7 +118,7 @@ const answered = Effect.fnUntraced(function* (
   const note = `triggered ${deployment}: ${run.name}`
   if (wait === undefined) return { ...reply, note }
   const followed = yield* PrefectWait.follow(client, wait, deployment, run)
-  return { ...reply, ...followed, note: `${note}, which is COMPLETED` }
+  return { ...reply, ...followed, note: followed.kind === "accepted" ? `${note}, which is COMPLETED` : note }
 })
 
 const clientOf = Effect.fnUntraced(function* (options: Options, connections: number, hide: (text: string) => string) {

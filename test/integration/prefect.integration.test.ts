@@ -222,7 +222,8 @@ describe.skipIf(noneAtAll)("a flow run on a Prefect server", () => {
         yield* Effect.promise(() => api.setState(run, state, "out of\nluck"))
         const reply = yield* Fiber.join(waiting)
         assert.strictEqual((reply.payload as FlowRun).state_type, state)
-        assert.strictEqual(reply.note, `triggered ${made.name}: ${run.name}`)
+        const end = state === "COMPLETED" ? ", which is COMPLETED" : ""
+        assert.strictEqual(reply.note, `triggered ${made.name}: ${run.name}${end}`)
         assert.strictEqual(reply.kind, state === "COMPLETED" ? "accepted" : "refused")
         if (state !== "COMPLETED") {
           assert.strictEqual(reply.reason, `${made.name}: the flow run ${run.name} ended as ${state}: out of luck`)
