@@ -26,7 +26,7 @@ export interface Options {
   readonly connectMillis?: number | undefined
   /** Units: milliseconds. How long to wait until a connection is free, a new one included. */
   readonly acquireMillis?: number | undefined
-  /** Units: milliseconds. How long the statements of one use may take; then they are cancelled. */
+  /** Units: milliseconds. How long the statements of one use may take; then they are cancelled, which a dead server draws out by 5 s. */
   readonly queryMillis?: number | undefined
 }
 
@@ -45,12 +45,12 @@ export interface Postgres {
 export const make = Effect.fnUntraced(function* (
   options: Options
 ): Effect.fn.Return<Postgres, PostgresError, Scope.Scope> {
-  const { acquireMillis = 5_000, connectMillis = 3_000, connectionsMax = 10, queryMillis = 10_000, url } = options
+  const { acquireMillis = 5_000, connectMillis = 3_000, connectionsMax = 10, queryMillis = 5_000, url } = options
   const place = PostgresUrl.placeOf(Redacted.value(url))
   if (place === undefined) {
     return yield* new PostgresError({ reason: `Postgres: expected ${PostgresUrl.expected}`, retryable: false })
   }
-  const name = `Postgres at ${place.host}:${place.port}, database ${place.database}`
+  const name = `Postgres at ${place.host}:${place.port}, database ${place.database ?? "of the user"}`
   const failing = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, Failure<E>, R> =>
     inRealTime(
       Effect.mapError(effect, (error) =>
@@ -66,6 +66,8 @@ export const make = Effect.fnUntraced(function* (
   const sql = yield* failing(
     PgClient.make({
       url,
+      // As in the URL: traces name them.
+      ...place,
       connectTimeout: connectMillis,
       keepAlive: keepAliveMillis,
       maxConnections: connectionsMax,

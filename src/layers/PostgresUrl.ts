@@ -4,7 +4,7 @@
 export interface Place {
   readonly host: string
   readonly port: number
-  readonly database: string
+  readonly database: string | undefined
 }
 
 export const expected =
@@ -25,10 +25,12 @@ export const placeOf = (text: string): Place | undefined => {
   if (host === undefined || path === undefined || user === undefined || hidden === undefined) return undefined
   const at = Number(searchParams.get("port") ?? (port === "" ? 5432 : port))
   if (!Number.isInteger(at) || at < 1 || at > 65_535) return undefined
+  const database = searchParams.get("dbname") ?? (path === "" ? (searchParams.get("user") ?? user) : path)
   return {
-    host: searchParams.get("host") ?? (host === "" ? "localhost" : host),
+    host: searchParams.get("host") ?? (host === "" ? "localhost" : host.replace(/^\[(.*)\]$/, "$1")),
     port: at,
-    database: searchParams.get("dbname") ?? (path === "" ? user : path)
+    // Undefined: that of the user the process runs as.
+    database: database === "" ? undefined : database
   }
 }
 

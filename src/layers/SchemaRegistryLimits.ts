@@ -1,5 +1,5 @@
 /** What every registry holds and what none takes, so that all of them behave alike. */
-import { Effect, Option } from "effect"
+import { Effect } from "effect"
 import { type NewVersion, type SchemaRegistry, SchemaRegistryError, type Subject } from "../services/SchemaRegistry.ts"
 
 /** Units: bytes of UTF-8, of a client's or an event's name. Both and a version fit into one entry of Postgres's index. */
@@ -20,7 +20,7 @@ export const limited = (store: SchemaRegistry["Service"]): SchemaRegistry["Servi
   },
   latest: (subject) => (isSubject(subject) ? store.latest(subject) : Effect.succeedNone),
   get: (subject, version) =>
-    isSubject(subject) && isVersion(version) ? store.get(subject, version) : Effect.succeed(Option.none()),
+    isSubject(subject) && isVersion(version) ? store.get(subject, version) : Effect.succeedNone,
   versions: (subject) => (isSubject(subject) ? store.versions(subject) : Effect.succeed([])),
   list: (client) => (isText(client) ? store.list(client) : Effect.succeed([])),
   deprecate: (subject, version, deprecated) =>

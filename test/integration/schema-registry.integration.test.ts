@@ -1,6 +1,6 @@
 /** The registry of schemas on a real Postgres: the contract, servers that go away, several processes, and the predecessor's table. */
 import { randomBytes } from "node:crypto"
-import { createServer } from "node:net"
+import { type AddressInfo, connect, createServer, type Socket } from "node:net"
 import { inspect } from "node:util"
 import { NodeServices } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
@@ -52,6 +52,40 @@ const using = <A, E>(
   layer: Layer.Layer<SchemaRegistry, SchemaRegistryError>,
   use: (registry: SchemaRegistry["Service"]) => Effect.Effect<A, E>
 ) => Effect.provide(Effect.flatMap(SchemaRegistry, use), layer)
+
+/** A way to a server on which nothing moves while it is held, as behind a firewall that has forgotten it. */
+const interruptible = (to: number): Promise<{ port: number; hold: (held: boolean) => void; close: () => void }> =>
+  new Promise((made) => {
+    const sockets = new Set<Socket>()
+    let held = false
+    const way = createServer((near) => {
+      const far = connect(to, "127.0.0.1")
+      for (const [from, into] of [
+        [near, far],
+        [far, near]
+      ] as const) {
+        sockets.add(from)
+        from.on("error", () => {})
+        from.on("close", () => sockets.delete(from))
+        from.on("close", () => into.destroy())
+        from.on("data", (bytes) => into.write(bytes))
+        if (held) from.pause()
+      }
+    })
+    way.listen(0, "127.0.0.1", () => {
+      made({
+        port: (way.address() as AddressInfo).port,
+        hold: (now) => {
+          held = now
+          for (const one of sockets) now ? one.pause() : one.resume()
+        },
+        close: () => {
+          way.close()
+          for (const one of sockets) one.destroy()
+        }
+      })
+    })
+  })
 
 const subject = { client: "c", event: "e" }
 const numbers = (to: number) => Array.from({ length: to }, (_, i) => i + 1)
@@ -172,7 +206,7 @@ describe.skipIf(reason !== undefined)("SchemaRegistryPostgres", () => {
   it.live("waits for nobody longer than it is told, and goes on when it can", () =>
     Effect.gen(function* () {
       const own = yield* url
-      const limits = { connectionsMax: 2, acquireMillis: 300, queryMillis: 1_000 }
+      const limits = { connectionsMax: 2, acquireMillis: 2_000, queryMillis: 4_000 }
       yield* using(registryAt(own, limits), (registry) =>
         Effect.gen(function* () {
           yield* registry.add(version("c", "e"), 0)
@@ -184,22 +218,19 @@ describe.skipIf(reason !== undefined)("SchemaRegistryPostgres", () => {
               const began = performance.now()
               const errors = yield* Effect.forEach(
                 numbers(5),
-                () =>
-                  Effect.orDie(
-                    Effect.flip(registry.latest(subject)).pipe(Effect.mapError(() => new Error("it answered")))
-                  ),
+                () => Effect.orDie(Effect.flip(registry.latest(subject))),
                 {
                   concurrency: "unbounded"
                 }
               )
-              assert.isBelow(performance.now() - began, 5_000)
+              assert.isBelow(performance.now() - began, 10_000)
               const said = errors.map(({ message, retryable }) => [retryable, message.split(": ").at(-1)]).sort()
               assert.deepStrictEqual(said, [
-                [true, "no answer within 1 s"],
-                [true, "no answer within 1 s"],
-                [true, "no connection was free within 0.3 s"],
-                [true, "no connection was free within 0.3 s"],
-                [true, "no connection was free within 0.3 s"]
+                [true, "no answer within 4 s"],
+                [true, "no answer within 4 s"],
+                [true, "no connection was free within 2 s"],
+                [true, "no connection was free within 2 s"],
+                [true, "no connection was free within 2 s"]
               ])
               yield* locker.execute("ROLLBACK", [], undefined)
             })
@@ -261,7 +292,7 @@ describe.skipIf(noOwn !== undefined)("SchemaRegistryPostgres and a server that g
           const errors = yield* Effect.forEach(numbers(50), () => Effect.flip(registry.latest(subject)), {
             concurrency: "unbounded"
           })
-          assert.isBelow(performance.now() - began, 2_000)
+          assert.isBelow(performance.now() - began, 4_000)
           for (const error of errors) {
             const start = `schema registry: Postgres at 127.0.0.1:${server.port}, database postgres cannot be reached: `
             assert.isTrue(error.message.startsWith(start), error.message)
@@ -343,6 +374,33 @@ describe.skipIf(noOwn !== undefined)("SchemaRegistryPostgres and a server that g
     }).pipe(Effect.scoped)
   )
 
+  it.live("gives up on a server that stops answering, and works with it when it answers again", () =>
+    Effect.gen(function* () {
+      const own = yield* url
+      const line = yield* Effect.acquireRelease(
+        Effect.promise(() => interruptible(server.port)),
+        (line) => Effect.sync(line.close)
+      )
+      const through = new URL(own)
+      through.port = `${line.port}`
+      yield* using(registryAt(through.href, { connectMillis: 500, queryMillis: 500 }), (registry) =>
+        Effect.gen(function* () {
+          yield* registry.add(version("c", "e"), 0)
+          line.hold(true)
+          for (const said of [/no answer within 0.5 s/, /cannot be reached: .*timed out/i]) {
+            const began = performance.now()
+            const error = yield* Effect.flip(registry.latest(subject))
+            assert.isBelow(performance.now() - began, 12_000)
+            assert.match(error.message, said)
+            assert.isTrue(error.retryable)
+          }
+          line.hold(false)
+          assert.isTrue(Option.isSome(yield* registry.latest(subject)))
+        })
+      )
+    }).pipe(Effect.scoped)
+  )
+
   it.live("says in no error what the password is", () =>
     Effect.gen(function* () {
       const silent = yield* Effect.acquireRelease(
@@ -352,8 +410,7 @@ describe.skipIf(noOwn !== undefined)("SchemaRegistryPostgres and a server that g
         }),
         (made) => Effect.sync(() => made.close())
       )
-      const address = silent.address()
-      const silentPort = typeof address === "object" && address !== null ? address.port : 0
+      const silentPort = (silent.address() as AddressInfo).port
       const change = (f: (url: URL) => void) => {
         const changed = new URL(server.url)
         f(changed)

