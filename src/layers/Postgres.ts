@@ -1,5 +1,4 @@
 /** Postgres under Effect's SqlClient: connected to when it is first used, with a limit on every wait. */
-import { PgClient } from "@effect/sql-pg"
 import { Effect, Redacted, Schema, type Scope } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { type SqlClient, SqlError } from "effect/sql"
@@ -63,6 +62,8 @@ export const make = Effect.fnUntraced(function* (
       orElse: () => Effect.fail(new PostgresError({ reason: `${name}: ${what} ${millis / 1000} s`, retryable: true }))
     })
 
+  // Loaded only where it is asked for.
+  const PgClient = yield* Effect.promise(() => import("@effect/sql-pg/PgClient"))
   const sql = yield* failing(
     PgClient.make({
       url,
