@@ -8,6 +8,7 @@ import { HttpHost, type HttpHostError } from "../services/HttpHost.ts"
 import type { Journal } from "../services/Journal.ts"
 import { KafkaClient } from "../services/Kafka.ts"
 import { Runners } from "../services/Runners.ts"
+import type { SchemaRegistry } from "../services/SchemaRegistry.ts"
 import type { Topics } from "../services/Topics.ts"
 import type { ZeroMq } from "../services/ZeroMq.ts"
 import * as KafkaOptions from "../streams/KafkaOptions.ts"
@@ -26,6 +27,9 @@ import * as JournalSqlite from "./JournalSqlite.ts"
 import * as KafkaClientKafkaJs from "./KafkaClientKafkaJs.ts"
 import * as Observability from "./Observability.ts"
 import * as RunnersSqlite from "./RunnersSqlite.ts"
+import * as SchemaRegistryMemory from "./SchemaRegistryMemory.ts"
+import * as SchemaRegistryPostgres from "./SchemaRegistryPostgres.ts"
+import * as SchemaRegistrySqlite from "./SchemaRegistrySqlite.ts"
 import * as Sqlite from "./Sqlite.ts"
 import * as SqliteLocks from "./SqliteLocks.ts"
 import * as SqliteMigrations from "./SqliteMigrations.ts"
@@ -110,6 +114,7 @@ export const storage = (loaded: Loaded) =>
         DedupeSqlite.layer(),
         JournalSqlite.layer(),
         RunnersSqlite.layer,
+        storage?.postgres === undefined ? SchemaRegistrySqlite.layer : SchemaRegistryPostgres.layer(storage.postgres),
         ZeroMqNode.layer,
         TopicsSqlite.layer(
           retention && { retentionMillis: Duration.toMillis(retention.age), retentionBytes: retention.bytes }
@@ -163,13 +168,16 @@ export const http = ({ config }: Loaded): Layer.Layer<HttpHost, HttpHostError> =
   config.http === undefined ? HttpHostNode.layerNone : HttpHostNode.layer(config.http)
 
 /** Stand-ins that open nothing: enough to make every component of a config and see what is wrong with it. */
-export const dry = ({ config }: Loaded): Layer.Layer<AzureQueueClient | HttpHost | KafkaClient | Topics | ZeroMq> =>
+export const dry = ({
+  config
+}: Loaded): Layer.Layer<AzureQueueClient | HttpHost | KafkaClient | SchemaRegistry | Topics | ZeroMq> =>
   Layer.mergeAll(
     config.http === undefined ? HttpHostNode.layerNone : HttpHostNode.layerCheck,
     AzureQueueClientSdk.layer,
     KafkaClientKafkaJs.layer,
+    SchemaRegistryMemory.layer,
     TopicsMemory.layer,
     ZeroMqNode.layer
   )
 
-export type Services = DeadLetters | Dedupe | Journal | Runners | Exclude<Needs, Scope.Scope>
+export type Services = DeadLetters | Dedupe | Journal | Runners | SchemaRegistry | Exclude<Needs, Scope.Scope>

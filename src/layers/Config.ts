@@ -1,5 +1,5 @@
 /** The config as a schema: what a file may say, and the decoding of one into typed options. */
-import { Duration, Effect, Exit, FileSystem, Path, Schema } from "effect"
+import { Duration, Effect, Exit, FileSystem, Path, Redacted, Schema } from "effect"
 import * as AzureQueueConnection from "../services/AzureQueueConnection.ts"
 import type { Component, Problem } from "../services/Component.ts"
 import * as Fields from "../services/Fields.ts"
@@ -10,6 +10,7 @@ import { ConfigError, type ConfigFile, type Finding, parse } from "./ConfigFile.
 import { field, problemsOf } from "./ConfigProblems.ts"
 import * as DetectorRules from "./DetectorRules.ts"
 import * as Eventor from "./Eventor.ts"
+import * as PostgresUrl from "./PostgresUrl.ts"
 import * as PrefectHandler from "./PrefectHandler.ts"
 import * as Utf8 from "./Utf8.ts"
 
@@ -242,6 +243,9 @@ const rulesBetweenFields = function* ({ http, pipelines, storage }: Config): Gen
   }
   if (http?.echo !== undefined && reserved.includes(http.echo)) {
     yield { path: ["http", "echo"], expected: "a path that is not sluice's own", found: http.echo }
+  }
+  if (storage?.postgres !== undefined && PostgresUrl.placeOf(Redacted.value(storage.postgres.url)) === undefined) {
+    yield { path: ["storage", "postgres", "url"], expected: PostgresUrl.expected, found: "another text" }
   }
   if (storage?.postgres !== undefined && storage.sqlite === undefined && Object.keys(pipelines).length > 0) {
     const expected = "storage.sqlite besides it: Postgres keeps schemas only, not topics, dead letters or dedupe ids"

@@ -64,12 +64,20 @@ const journal = statements(
   "CREATE INDEX journal_id ON journal (id, at)"
 )
 
+// With a row id, so that large schemas lie outside of what is searched.
+const schemas = statements(
+  `CREATE TABLE schemas (client TEXT NOT NULL, event TEXT NOT NULL, version INTEGER NOT NULL, type TEXT NOT NULL,
+    compatibility TEXT NOT NULL, deprecated INTEGER NOT NULL, registered_at INTEGER NOT NULL, schema TEXT NOT NULL,
+    PRIMARY KEY (client, event, version))`
+)
+
 /** Entries are only ever added. */
 const versions = {
   "1_topics": topics,
   "2_dead_letters": deadLetters,
   "3_processes": processes,
-  "4_journal": journal
+  "4_journal": journal,
+  "5_schemas": schemas
 }
 
 const known = Object.keys(versions).length

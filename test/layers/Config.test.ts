@@ -126,7 +126,15 @@ describe("Config", () => {
           'x.yaml:5:22: pipelines.a.dispatch.0.on: expected an event that is detected: order.paid, found "order.piad" (did you mean order.paid?)'
         ],
         [
-          `storage: { postgres: { url: x } }\npipelines:\n  a:\n    ${stdin}\n`,
+          `storage: { sqlite: s.db, postgres: { url: "postgres://u:hush/hush@h/d" } }\npipelines:\n  a:\n    ${stdin}\n`,
+          'x.yaml:1:43: storage.postgres.url: expected a URL such as postgres://user:password@host:5432/database, what is special in the password percent-encoded (@ as %40), found "another text"'
+        ],
+        [
+          `storage: { sqlite: s.db, postgres: { url: "\${SECRET}" } }\npipelines:\n  a:\n    ${stdin}\n`,
+          "x.yaml:1:43: storage.postgres.url: expected a URL such as postgres://user:password@host:5432/database, what is special in the password percent-encoded (@ as %40), found ${SECRET}"
+        ],
+        [
+          `storage: { postgres: { url: "postgres://h/d" } }\npipelines:\n  a:\n    ${stdin}\n`,
           'x.yaml:1:12: storage.postgres: expected storage.sqlite besides it: Postgres keeps schemas only, not topics, dead letters or dedupe ids, found "only postgres"'
         ],
         ["pipelines: {}\n", "x.yaml:1:1: pipelines: expected at least one pipeline, found a map"],

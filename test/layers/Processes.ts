@@ -14,9 +14,12 @@ export interface Process {
 }
 
 /** Runs `StoreProcess.ts` with these arguments; it is gone with the scope. */
-export const store = (...args: ReadonlyArray<string>): Effect.Effect<Process, never, Scope.Scope> =>
+export const store = (...args: ReadonlyArray<string>) => program("StoreProcess.ts", ...args)
+
+/** Runs a program of this folder. */
+export const program = (file: string, ...args: ReadonlyArray<string>): Effect.Effect<Process, never, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.sync(() => listen(spawn(process.execPath, [resolve(import.meta.dirname, "StoreProcess.ts"), ...args]))),
+    Effect.sync(() => listen(spawn(process.execPath, [resolve(import.meta.dirname, file), ...args]))),
     ({ kill }) => kill
   )
 

@@ -1,11 +1,13 @@
 /**
  * Runs services on 127.0.0.1 until Ctrl-C: `npm run services` all there are, `npm run services -- kafka` those named,
- * with `--brokers 3`, `--port 19092`, `--azurite-port 20001` or `--prefect-port 14200`.
+ * with `--brokers 3`, `--port 19092`, `--azurite-port 20001`, `--prefect-port 14200` or
+ * `--postgres-port 15432`.
  */
 import process from "node:process"
 import { parseArgs } from "node:util"
 import * as Azurite from "./Azurite.ts"
 import * as KafkaBroker from "./KafkaBroker.ts"
+import * as PostgresServer from "./PostgresServer.ts"
 import * as PrefectServer from "./PrefectServer.ts"
 
 interface Service {
@@ -31,7 +33,8 @@ const asked = () => {
       brokers: { type: "string", default: "1" },
       port: { type: "string", default: "9092" },
       "azurite-port": { type: "string", default: "10001" },
-      "prefect-port": { type: "string", default: "4200" }
+      "prefect-port": { type: "string", default: "4200" },
+      "postgres-port": { type: "string", default: "5432" }
     }
   })
   const brokers = Number(values.brokers)
@@ -39,6 +42,7 @@ const asked = () => {
   const port = portOf("port", values.port, 65_533)
   const azuritePort = portOf("azurite-port", values["azurite-port"], 65_535)
   const prefectPort = portOf("prefect-port", values["prefect-port"], 65_535)
+  const postgresPort = portOf("postgres-port", values["postgres-port"], 65_535)
   // One entry for each service there is.
   const services: Readonly<Record<string, Service>> = {
     kafka: {
@@ -62,6 +66,13 @@ const asked = () => {
       start: async () => {
         const server = await PrefectServer.start({ port: prefectPort })
         return { exports: { PREFECT_API_URL: server.url }, stop: server.close }
+      }
+    },
+    postgres: {
+      available: () => PostgresServer.available({ own: true }),
+      start: async () => {
+        const server = await PostgresServer.start({ own: true, port: postgresPort, password: "sluice" })
+        return { exports: { DATABASE_URL: server.url }, stop: server.close }
       }
     }
   }
