@@ -1,0 +1,2 @@
+/** x. */
+export const conflicts = (..._: ReadonlyArray<unknown>): ReadonlyArray<string> => []

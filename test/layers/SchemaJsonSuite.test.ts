@@ -1,0 +1,63 @@
+/** The official JSON Schema test suite, through the gateway's validator. */
+import { readdirSync, readFileSync } from "node:fs"
+import { resolve } from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Result } from "effect"
+import * as SchemaJson from "../../src/layers/SchemaJson.ts"
+import { known, remote } from "./SchemaJsonSuiteKnown.ts"
+
+interface Case {
+  readonly description: string
+  readonly schema: unknown
+  readonly tests: ReadonlyArray<{ readonly description: string; readonly data: unknown; readonly valid: boolean }>
+}
+
+const suite = resolve(import.meta.dirname, "../fixtures/json-schema-test-suite/tests")
+const drafts = [
+  ["draft7", "draft-07"],
+  ["draft2019-09", "2019-09"],
+  ["draft2020-12", "2020-12"]
+] as const
+
+const outcomes = Effect.fnUntraced(function* (folder: string, draft: (typeof drafts)[number][1], file: string) {
+  // What the suite holds under optional/format is about formats that are asserted; the rest leaves them alone.
+  const formats = /^optional\/format/.test(file) ? "asserted" : "asked"
+  const language = SchemaJson.make({ draft, formats })
+  const failed: Array<string> = []
+  let passed = 0
+  for (const group of JSON.parse(readFileSync(resolve(suite, folder, file), "utf8")) as ReadonlyArray<Case>) {
+    const compiled = yield* Effect.result(language.compile(JSON.stringify(group.schema)))
+    for (const test of group.tests) {
+      const valid = Result.isSuccess(compiled) ? compiled.success.check(test.data).length === 0 : undefined
+      if (valid === test.valid) passed++
+      else failed.push(`${file}: ${group.description}: ${test.description}`)
+    }
+  }
+  return { passed, failed }
+})
+
+describe("SchemaJson and the official test suite", () => {
+  for (const [folder, draft] of drafts) {
+    it.effect(`passes what is required of ${draft}, but for the failures that are named`, () =>
+      Effect.gen(function* () {
+        const count = { required: { passed: 0, failed: 0 }, optional: { passed: 0, failed: 0 } }
+        const failures: Array<string> = []
+        for (const file of readdirSync(resolve(suite, folder), { recursive: true, encoding: "utf8" }).sort()) {
+          if (!file.endsWith(".json")) continue
+          const { failed, passed } = yield* outcomes(folder, draft, file)
+          const kind = file.startsWith("optional/") || file.startsWith("proposals/") ? "optional" : "required"
+          count[kind].passed += passed
+          count[kind].failed += failed.length
+          if (kind === "required") failures.push(...failed)
+          else if (process.env.SUITE_OPTIONAL === "1") console.log(failed.join("\n"))
+        }
+        const unknown = failures.filter((name) => !known[draft].has(name) && !remote(name))
+        const named = failures.length - unknown.length
+        console.log(
+          `JSON Schema ${draft}: required ${count.required.passed} passed, ${count.required.failed} failed (${named} named); optional ${count.optional.passed} passed, ${count.optional.failed} failed`
+        )
+        assert.deepStrictEqual(unknown, [])
+      })
+    )
+  }
+})
