@@ -23,6 +23,15 @@ export const replace = (ajv: Ajv): void => {
     error: { message: "must NOT have duplicate items" },
     compile: (asked: boolean) => (items: ReadonlyArray<unknown>) => !asked || unique(items)
   })
+  // The usual code reads numbers from 10^21 on as another number.
+  ajv.removeKeyword("multipleOf")
+  ajv.addKeyword({
+    keyword: "multipleOf",
+    type: "number",
+    schemaType: "number",
+    error: { message: (context) => `must be multiple of ${shown(context.schema)}` },
+    compile: (factor: number) => (value: number) => Number.isInteger(value / factor)
+  })
   ajv.removeKeyword("enum")
   ajv.addKeyword({
     keyword: "enum",

@@ -15,6 +15,8 @@ export interface Shape {
   readonly formats: ReadonlySet<string>
   /** Keywords and subschemas. */
   readonly values: number
+  /** What a reference of this document means; undefined where ids inside it decide that. */
+  readonly target: (ref: string) => unknown
 }
 
 type Node = Record<string, unknown>
@@ -33,7 +35,15 @@ export const survey = (
   const targets = new Map<Node, unknown>()
   for (const { node, path } of found.references) targets.set(node, resolve(root, node.$ref as string, path, found))
   refuseLoops(found.schemas, targets, draft)
-  return { cost: found.dynamic ? Infinity : costOf(root, targets, draft, patternCost), formats: found.formats, values: found.values }
+  return {
+    cost: found.dynamic ? Infinity : costOf(root, targets, draft, patternCost),
+    formats: found.formats,
+    values: found.values,
+    target: (ref) => {
+      const target = resolve(root, ref, "#", found)
+      return target === unknownTarget ? undefined : target
+    }
+  }
 }
 
 /** The target is not in this document as far as can be told without the ids inside it. */
