@@ -108,11 +108,13 @@ const scalar = (type: Type, value: unknown): string | undefined => {
     case "string":
       return typeof value === "string" ? undefined : `must be a string, not ${kind(value)}`
     default: {
-      if (typeof value !== "string" || /[^\u0000-\u00ff]/.test(value)) {
+      if (typeof value !== "string" || /[\u0100-\uffff]/.test(value)) {
         return "must be bytes: a string of the characters U+0000 to U+00FF"
       }
       const { size } = type as types.FixedType
-      return type.typeName === "fixed" && value.length !== size ? `must have ${size} bytes, not ${value.length}` : undefined
+      return type.typeName === "fixed" && value.length !== size
+        ? `must have ${size} bytes, not ${value.length}`
+        : undefined
     }
   }
 }

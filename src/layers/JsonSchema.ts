@@ -1,5 +1,5 @@
 /** Compiles a JSON Schema into a check that ends in time whatever the schema and the value are. */
-import { Ajv, type AnySchema, type ErrorObject, type Options as AjvOptions } from "ajv"
+import { Ajv, type Options as AjvOptions, type AnySchema, type ErrorObject } from "ajv"
 import { Ajv2019 } from "ajv/dist/2019.js"
 import { Ajv2020 } from "ajv/dist/2020.js"
 import draft06 from "ajv/dist/refs/json-schema-draft-06.json" with { type: "json" }
@@ -29,7 +29,7 @@ export const defaults: Options = {
   valuesMax: 5_000,
   patternCharsMax: 1_000,
   instructionsMax: 20_000,
-  compileMillis: 1_000,
+  compileMillis: 500,
   checkMillis: 250,
   violationsMax: 100
 }
@@ -46,10 +46,10 @@ export const compile = (schema: unknown, options: Options): Result.Result<Check,
   )
 
 const compileNow = (schema: unknown, draft: Draft.Draft, options: Options): Result.Result<Check, string> => {
-  const expressions = LinearRegExp.make(options)
   const asked = Draft.assertsFormats(schema)
   const asserts = options.formats === "asserted" || asked
-  const shape = Shape.survey(schema, draft, options, (pattern) => expressions(pattern).size)
+  const sizes = LinearRegExp.make(options)
+  const shape = Shape.survey(schema, draft, options, (pattern) => sizes(pattern).size)
   const wrong = againstMeta(schema, draft)
   if (wrong !== undefined) return Result.fail(wrong)
   if (asked) {
@@ -57,17 +57,19 @@ const compileNow = (schema: unknown, draft: Draft.Draft, options: Options): Resu
       if (!knownFormats.has(format)) return Result.fail(`the format ${JSON.stringify(format)} cannot be asserted here`)
     }
   }
-  const validatorOf = (allErrors: boolean) => {
+  const validatorOf = (allErrors: boolean): Validate => {
+    const expressions = LinearRegExp.make(options)
     const ajv = ajvOf(draft, { allErrors, validateFormats: asserts, code: { regExp: Keywords.regExp(expressions) } })
     if (asserts) formats.default(ajv as never)
     return ajv.compile(schema as AnySchema)
   }
+  // To stop at the first violation the code is nested as deeply as there are keywords in a row.
+  const quick = () => validatorOf(shape.values > nestedMax)
   try {
-    // To stop at the first violation the code is nested as deeply as there are keywords in a row.
-    const first = validatorOf(shape.values > nestedMax)
+    const first = quick()
     // The formats' own expressions are not linear.
     const cost = asserts && shape.formats.size > 0 ? Infinity : shape.cost
-    return Result.succeed(checkOf(first, () => validatorOf(true), cost, options))
+    return Result.succeed(checkOf(first, quick, () => validatorOf(true), cost, options))
   } catch (error) {
     const { missingRef } = error as { readonly missingRef?: string }
     if (missingRef !== undefined) return Result.fail(Shape.unresolved(missingRef))
@@ -80,18 +82,34 @@ const nestedMax = 1_000
 type Validate = ((value: unknown) => unknown) & { errors?: null | ReadonlyArray<ErrorObject> }
 
 /** Valid values meet a validator that stops at the first violation; only for the others all of them are looked for. */
-const checkOf = (first: Validate, all: () => Validate, cost: number, options: Options): Check => {
+const checkOf = (
+  first: Validate,
+  quick: () => Validate,
+  all: () => Validate,
+  cost: number,
+  options: Options
+): Check => {
+  let ready: Validate | undefined = first
   let every: Validate | undefined
   const violationsOf = (validate: Validate, value: unknown): ReadonlyArray<Violation> =>
     validate(value) === true ? [] : (validate.errors ?? []).slice(0, options.violationsMax).map(violation)
   return (value) => {
     const cheap = cost < Infinity && weigh(value, directMax / cost) * cost <= directMax
     const run = <A>(task: () => A) => (cheap ? TimeLimit.directly(task) : TimeLimit.within(options.checkMillis, task))
-    const quick = run(() => violationsOf(first, value))
-    if (Result.isFailure(quick)) return [{ path: "payload", message: `could not be checked: it ${quick.failure}` }]
-    if (quick.success.length === 0) return quick.success
-    const complete = TimeLimit.within(options.checkMillis, () => violationsOf((every ??= all()), value))
-    return Result.isSuccess(complete) && complete.success.length > 0 ? complete.success : quick.success
+    const validator = ready === undefined ? TimeLimit.within(options.compileMillis, quick) : Result.succeed(ready)
+    const found = Result.flatMap(validator, (validate) => run(() => violationsOf(validate, value)))
+    // One that was ended in the middle is not used again.
+    ready = Result.isSuccess(found) ? Result.getOrThrow(validator) : undefined
+    if (Result.isFailure(found)) return [{ path: "payload", message: `could not be checked: it ${found.failure}` }]
+    if (found.success.length === 0) return found.success
+    const complete = TimeLimit.within(options.checkMillis, () => {
+      const validate = every ?? all()
+      every = undefined
+      const violations = violationsOf(validate, value)
+      every = validate
+      return violations
+    })
+    return Result.isSuccess(complete) && complete.success.length > 0 ? complete.success : found.success
   }
 }
 
@@ -141,18 +159,10 @@ const metas = new Map<Draft.Draft, Ajv>()
 
 const againstMeta = (schema: unknown, draft: Draft.Draft): string | undefined => {
   const meta = metas.get(draft) ?? ajvOf(draft, {})
-  try {
-    const id = meta.defaultMeta() as string
-    if (meta.validate(id, schema)) {
-      metas.set(draft, meta)
-      return undefined
-    }
-  } catch (error) {
-    // It may have been stopped in the middle.
-    metas.delete(draft)
-    throw error
-  }
+  const valid = meta.validate(meta.defaultMeta() as string, schema)
+  // Not before it is compiled: that may be ended in the middle.
   metas.set(draft, meta)
+  if (valid === true) return undefined
   const error = meta.errors?.[0]
   return error === undefined
     ? "not a JSON Schema"
@@ -170,4 +180,6 @@ const messageOf = ({ message, params }: ErrorObject): string => {
   return extra === undefined ? (message ?? "is not valid") : `${message} (${String(extra).slice(0, 200)})`
 }
 
-const knownFormats: ReadonlySet<string> = new Set(Object.keys((formats.default(new Ajv({ logger: false }) as never) as Ajv).formats))
+const knownFormats: ReadonlySet<string> = new Set(
+  Object.keys((formats.default(new Ajv({ logger: false }) as never) as Ajv).formats)
+)

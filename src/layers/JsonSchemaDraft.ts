@@ -5,7 +5,8 @@ export type Draft = "draft-07" | "2019-09" | "2020-12"
 
 /** Fails: with a sentence, for a draft that is not spoken. */
 export const draftOf = (schema: unknown, fallback: Draft): Result.Result<Draft, string> => {
-  if (typeof schema !== "object" || schema === null || !Object.hasOwn(schema, "$schema")) return Result.succeed(fallback)
+  if (typeof schema !== "object" || schema === null || !Object.hasOwn(schema, "$schema"))
+    return Result.succeed(fallback)
   const name = (schema as { readonly $schema: unknown }).$schema
   const draft = typeof name === "string" ? names.get(name.replace(/^https?:/, "").replace(/#$/, "")) : undefined
   return draft === undefined

@@ -71,7 +71,8 @@ const collect = (root: unknown, draft: Draft.Draft, limits: Limits): Found => {
     values: 0
   }
   const visit = (value: unknown, path: string, depth: number, kind: "schema" | "map" | "other"): void => {
-    if (++found.values > limits.valuesMax) throw new Error(`it has more than ${limits.valuesMax} keywords and subschemas`)
+    if (++found.values > limits.valuesMax)
+      throw new Error(`it has more than ${limits.valuesMax} keywords and subschemas`)
     if (typeof value !== "object" || value === null) return
     if (depth > limits.depthMax) throw new Error(`it is deeper than ${limits.depthMax} levels, at ${path}`)
     if (Array.isArray(value)) {
@@ -81,6 +82,7 @@ const collect = (root: unknown, draft: Draft.Draft, limits: Limits): Found => {
     const node = value as Node
     if (kind === "schema") note(node, path, draft, found, path === "#")
     for (const key of Object.keys(node)) {
+      if (!key.isWellFormed()) throw new Error(`a name at ${path} is not well-formed Unicode`)
       const next = kind === "map" ? "schema" : kindOf(key)
       if (next === undefined) continue
       visit(node[key], `${path}/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`, depth + 1, next)
@@ -127,7 +129,7 @@ const avoidProto = (node: Node, path: string): void => {
   const move = (from: unknown, name: string): void => {
     if (!isNode(from) || !Object.hasOwn(from, "__proto__")) return
     const schema = Object.getOwnPropertyDescriptor(from, "__proto__")!.value as unknown
-    delete from["__proto__"]
+    Reflect.deleteProperty(from, "__proto__")
     node.patternProperties = { ...(isNode(node.patternProperties) ? node.patternProperties : {}), [name]: schema }
   }
   move(node.patternProperties, "(?:__proto__)")
@@ -146,7 +148,10 @@ const resolve = (root: unknown, ref: string, path: string, found: Found): unknow
   const target = local.startsWith("#") ? within(root, local.slice(1), found) : undefined
   if (target !== undefined && !found.bases) return target
   // The compiler follows names that every object inherits.
-  if (/(?:^|\/)(?:__proto__|constructor|prototype)(?:\/|$)/.test(local.slice(local.indexOf("#") + 1)) && target === undefined) {
+  if (
+    /(?:^|\/)(?:__proto__|constructor|prototype)(?:\/|$)/.test(local.slice(local.indexOf("#") + 1)) &&
+    target === undefined
+  ) {
     throw new Error(unresolved(ref, path))
   }
   if (local.startsWith("#/") && target === undefined && !found.bases) throw new Error(unresolved(ref, path))
@@ -227,7 +232,8 @@ const costOf = (
       for (const pattern of Object.keys(value.patternProperties)) cost += patternCost(pattern)
     }
     for (const next of inPlace(value, draft, targets)) cost += visit(next)
-    if (draft !== "draft-07" || targets.get(value) === undefined) for (const next of children(value)) cost += visit(next)
+    if (draft !== "draft-07" || targets.get(value) === undefined)
+      for (const next of children(value)) cost += visit(next)
     costs.set(value, cost)
     return cost
   }

@@ -50,11 +50,13 @@ const compile = (pattern: string, shown: string): RE2JS => {
 
 /** What JSON Schema's dialect (ECMA-262) writes differently, where the translation of the library leaves it. */
 const translate = (pattern: string): string => {
-  const spaces = "\\t\\n\\x{b}\\f\\r \\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}\\x{feff}"
+  const spaces =
+    "\\t\\n\\x{b}\\f\\r \\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}\\x{feff}"
   let inside = false
   return pattern.replaceAll(/\\u\{([0-9a-fA-F]+)\}|\\[pP]\{([^}]*)\}|\\[\s\S]|\[\^?|\]/g, (token, point, property) => {
     if (point !== undefined) return `\\x{${point}}`
-    if (property !== undefined) return `${token.slice(0, 2)}{${properties.get(property) ?? property.replace(/^(?:Script|sc|General_Category|gc)=/, "")}}`
+    if (property !== undefined)
+      return `${token.slice(0, 2)}{${properties.get(property) ?? property.replace(/^(?:Script|sc|General_Category|gc)=/, "")}}`
     if (token === "\\s") return inside ? spaces : `[${spaces}]`
     if (token === "\\S" && !inside) return `[^${spaces}]`
     if (token === "[" || token === "[^") {

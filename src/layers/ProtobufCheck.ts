@@ -110,7 +110,9 @@ const ranges: Readonly<Record<string, readonly [bigint, bigint]>> = Object.fromE
     ["fixed64", 64, false]
   ].map(([name, bits, signed]) => [
     name,
-    signed ? [-(2n ** (BigInt(bits as number) - 1n)), 2n ** (BigInt(bits as number) - 1n) - 1n] : [0n, 2n ** BigInt(bits as number) - 1n]
+    signed
+      ? [-(2n ** (BigInt(bits as number) - 1n)), 2n ** (BigInt(bits as number) - 1n) - 1n]
+      : [0n, 2n ** BigInt(bits as number) - 1n]
   ])
 )
 
@@ -136,7 +138,9 @@ const scalar = (type: string, value: unknown): string | undefined => {
 const real = (type: string, value: unknown): string | undefined => {
   if (value === "NaN" || value === "Infinity" || value === "-Infinity") return undefined
   const number =
-    typeof value === "string" && /^-?\d{1,400}(?:\.\d{1,400})?(?:[eE][+-]?\d{1,4})?$/.test(value) ? Number(value) : value
+    typeof value === "string" && /^-?\d{1,400}(?:\.\d{1,400})?(?:[eE][+-]?\d{1,4})?$/.test(value)
+      ? Number(value)
+      : value
   return typeof number === "number" && Number.isFinite(type === "float" ? Math.fround(number) : number)
     ? undefined
     : `must be a number (${type})`

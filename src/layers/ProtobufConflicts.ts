@@ -28,7 +28,12 @@ export const conflicts = (rule: Compatibility, older: Parsed, newer: Parsed): Re
   return found.slice(0, 100)
 }
 
-const messageConflicts = (rule: Compatibility, before: protobuf.Type, after: protobuf.Type, found: Array<string>): void => {
+const messageConflicts = (
+  rule: Compatibility,
+  before: protobuf.Type,
+  after: protobuf.Type,
+  found: Array<string>
+): void => {
   const name = before.fullName.slice(1)
   for (const was of before.fieldsArray) {
     const is = after.fieldsById[was.id]
@@ -51,7 +56,9 @@ const messageConflicts = (rule: Compatibility, before: protobuf.Type, after: pro
     }
     const oneofs = [choice(was), choice(is)]
     if (oneofs[0] !== oneofs[1]) {
-      found.push(`${name}: the field ${was.name} = ${was.id} moved ${oneofs[1] === undefined ? "out of" : "into"} a oneof`)
+      found.push(
+        `${name}: the field ${was.name} = ${was.id} moved ${oneofs[1] === undefined ? "out of" : "into"} a oneof`
+      )
     }
   }
   for (const is of after.fieldsArray) {
@@ -66,12 +73,20 @@ const shape = (field: protobuf.Field): string => (field.map ? "a map" : field.re
 const parts = (was: protobuf.Field, is: protobuf.Field): ReadonlyArray<readonly [string, string, string]> => [
   ["field", typeName(was), typeName(is)],
   ...(was.map
-    ? [["keys of", (was as unknown as protobuf.MapField).keyType, (is as unknown as protobuf.MapField).keyType] as const]
+    ? [
+        [
+          "keys of",
+          (was as unknown as protobuf.MapField).keyType,
+          (is as unknown as protobuf.MapField).keyType
+        ] as const
+      ]
     : [])
 ]
 
 const typeName = (field: protobuf.Field): string =>
-  field.resolvedType === null ? field.type : `${field.resolvedType instanceof protobuf.Enum ? "enum " : ""}${field.resolvedType.fullName.slice(1)}`
+  field.resolvedType === null
+    ? field.type
+    : `${field.resolvedType instanceof protobuf.Enum ? "enum " : ""}${field.resolvedType.fullName.slice(1)}`
 
 /** A oneof that the file names; `optional` makes one of its own, which is none. */
 const choice = (field: protobuf.Field): string | undefined => {
@@ -81,7 +96,11 @@ const choice = (field: protobuf.Field): string | undefined => {
 }
 
 /** Types that the wire writes alike, each with those whose values it can hold too. */
-const wider: Readonly<Record<string, ReadonlyArray<string>>> = { int32: ["int64"], uint32: ["uint64"], sint32: ["sint64"] }
+const wider: Readonly<Record<string, ReadonlyArray<string>>> = {
+  int32: ["int64"],
+  uint32: ["uint64"],
+  sint32: ["sint64"]
+}
 
 const goes = (rule: Compatibility, from: string, to: string): boolean => {
   if (from === to) return true

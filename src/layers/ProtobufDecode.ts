@@ -1,13 +1,18 @@
 /** Reads protobuf's binary form as the JSON mapping of the same message. */
-import protobuf from "protobufjs"
+
 import { Result } from "effect"
+import protobuf from "protobufjs"
 import { jsonName, type Parsed } from "./ProtobufTypes.ts"
 import * as ProtobufWellKnown from "./ProtobufWellKnown.ts"
 import { Wire } from "./ProtobufWire.ts"
 import { type Limits, Stop } from "./SchemaFindings.ts"
 
 /** Fields whose numbers are not known are skipped, as protobuf asks of readers. Fails: with a sentence. */
-export const decode = ({ message, root }: Parsed, limits: Limits, bytes: Uint8Array): Result.Result<unknown, string> => {
+export const decode = (
+  { message, root }: Parsed,
+  limits: Limits,
+  bytes: Uint8Array
+): Result.Result<unknown, string> => {
   let steps = 0
   const context: Context = {
     root,
@@ -128,7 +133,8 @@ const defaultOf = (field: protobuf.FieldBase): unknown => {
   return { string: "", bytes: "", bool: false }[field.type] ?? (field.type.endsWith("64") ? "0" : 0)
 }
 
-const scalarName = (field: protobuf.FieldBase): string => (field.resolvedType instanceof protobuf.Enum ? "int32" : field.type)
+const scalarName = (field: protobuf.FieldBase): string =>
+  field.resolvedType instanceof protobuf.Enum ? "int32" : field.type
 
 const scalar = (field: protobuf.FieldBase, wire: Wire, kind: number): unknown => {
   const value = wire.scalar(scalarName(field), kind)

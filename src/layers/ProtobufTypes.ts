@@ -33,7 +33,9 @@ export const parse = (text: string, limits: Limits): Parsed => {
   for (const file of [...(imports ?? []), ...(weakImports ?? [])]) {
     const known = file.startsWith("google/protobuf/") ? protobuf.common.get(file) : null
     if (known === null || known === undefined) {
-      throw new Error(`the import ${JSON.stringify(file.slice(0, 200))} is not one of protobuf's own files: nothing is fetched`)
+      throw new Error(
+        `the import ${JSON.stringify(file.slice(0, 200))} is not one of protobuf's own files: nothing is fetched`
+      )
     }
     root.addJSON(known.nested ?? {})
   }
@@ -83,7 +85,8 @@ const survey = (
     if (object instanceof protobuf.Type) {
       messages.push(object)
       count(object.fieldsArray.length)
-      if ((object.extensions as ReadonlyArray<unknown> | undefined)?.length) throw new Error(`${object.fullName} is not proto3`)
+      if ((object.extensions as ReadonlyArray<unknown> | undefined)?.length)
+        throw new Error(`${object.fullName} is not proto3`)
       for (const field of object.fieldsArray) {
         if (field.required || field.options?.default !== undefined) throw new Error(`${field.fullName} is not proto3`)
       }
@@ -101,7 +104,9 @@ const withoutComments = (text: string): string =>
 /** The name that JSON has: as the file asks, or lowerCamelCase. */
 export const jsonName = (field: protobuf.Field): string => {
   const asked = (field.options as Record<string, unknown> | undefined)?.json_name
-  return typeof asked === "string" ? asked : field.name.replaceAll(/_+([a-zA-Z0-9])/g, (_, letter: string) => letter.toUpperCase())
+  return typeof asked === "string"
+    ? asked
+    : field.name.replaceAll(/_+([a-zA-Z0-9])/g, (_, letter: string) => letter.toUpperCase())
 }
 
 /** Fields of a message by both their names in JSON. */

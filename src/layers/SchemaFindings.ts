@@ -33,7 +33,8 @@ export const collect = (limits: Limits, walk: (findings: Findings) => void): Rea
       if (violations.length < limits.violationsMax) violations.push({ path, message })
     },
     step: (path, level) => {
-      if (level > limits.levelsMax) throw new Stop(`is nested deeper than ${limits.levelsMax} levels, at ${path.slice(0, 200)}`)
+      if (level > limits.levelsMax)
+        throw new Stop(`is nested deeper than ${limits.levelsMax} levels, at ${path.slice(0, 200)}`)
       if (++steps > limits.stepsMax) throw new Stop(`could not be checked: it takes more than ${limits.stepsMax} steps`)
     },
     apart: (walk) => {
@@ -56,4 +57,10 @@ export const isObject = (value: unknown): value is Readonly<Record<string, unkno
 
 /** What a value is, for a sentence. */
 export const kind = (value: unknown): string =>
-  value === null ? "null" : Array.isArray(value) ? "an array" : typeof value === "object" ? "an object" : `a ${typeof value}`
+  value === null
+    ? "null"
+    : Array.isArray(value)
+      ? "an array"
+      : typeof value === "object"
+        ? "an object"
+        : `a ${typeof value}`

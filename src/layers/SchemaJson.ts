@@ -21,7 +21,9 @@ export const make = (options: Partial<Options> = {}): SchemaLanguage => {
   return {
     type: "json",
     compile: (text) =>
-      Effect.suspend(() => Effect.mapError(Effect.fromResult(Result.map(compiled(text), (check) => ({ check }))), invalid)),
+      Effect.suspend(() =>
+        Effect.mapError(Effect.fromResult(Result.map(compiled(text), (check) => ({ check }))), invalid)
+      ),
     conflicts: (rule, older, newer) =>
       Effect.suspend(() => {
         const both = Result.all([document(older), document(newer)])

@@ -5,21 +5,27 @@ import * as Draft from "./JsonSchemaDraft.ts"
 import { canonical } from "./JsonSchemaKeywords.ts"
 import * as Shape from "./JsonSchemaShape.ts"
 import * as LinearRegExp from "./LinearRegExp.ts"
-import { impossible } from "./SchemaJsonFacts.ts"
 import * as Facts from "./SchemaJsonFacts.ts"
+import { impossible } from "./SchemaJsonFacts.ts"
 import * as Objects from "./SchemaJsonObjects.ts"
 
 /**
  * Sound: no conflict under backward means that every document the older one allows the newer one allows too. What it
  * cannot decide is a conflict. Throws: an `Error` with a sentence for schemas that do not compile.
  */
-export const conflicts = (rule: Compatibility, older: unknown, newer: unknown, options: Options): ReadonlyArray<string> => {
+export const conflicts = (
+  rule: Compatibility,
+  older: unknown,
+  newer: unknown,
+  options: Options
+): ReadonlyArray<string> => {
   if (rule === "none" || canonical(older) === canonical(newer)) return []
   const before = document(older, options)
   const after = document(newer, options)
   const found: Array<string> = []
   if (rule !== "forward") found.push(...directed(before, after, "what the version before allows may not be valid now"))
-  if (rule !== "backward") found.push(...directed(after, before, "what is allowed now may not be valid in the version before"))
+  if (rule !== "backward")
+    found.push(...directed(after, before, "what is allowed now may not be valid in the version before"))
   return found
 }
 
@@ -27,7 +33,15 @@ const conflictsMax = 100
 const stepsMax = 50_000
 
 const directed = (from: Facts.Document, to: Facts.Document, sentence: string): ReadonlyArray<string> => {
-  const context: Facts.Context = { from, to, owner: new WeakMap(), open: new Set(), ids: new WeakMap(), steps: 0, prove }
+  const context: Facts.Context = {
+    from,
+    to,
+    owner: new WeakMap(),
+    open: new Set(),
+    ids: new WeakMap(),
+    steps: 0,
+    prove
+  }
   Facts.own(context.owner, from)
   Facts.own(context.owner, to)
   try {
@@ -135,7 +149,8 @@ const oneOf = (
   path: string,
   split: ReadonlySet<unknown>
 ): boolean => {
-  if (known.some((node) => Facts.same(context, { oneOf: node.oneOf }, { oneOf: parts }) && Array.isArray(node.oneOf))) return true
+  if (known.some((node) => Facts.same(context, { oneOf: node.oneOf }, { oneOf: parts }) && Array.isArray(node.oneOf)))
+    return true
   return parts.some(
     (part, index) =>
       prove(context, known, part, path, split).length === 0 &&

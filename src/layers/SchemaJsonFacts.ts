@@ -144,7 +144,10 @@ export const impossible = (context: Context, known: ReadonlyArray<Node>, depth: 
   if (texts.some(({ not }) => not === true || known.some((node) => same(context, node, not)))) return true
   if (depth === 0 || types.size !== 1 || !types.has("object")) return false
   for (const name of requiredOf(known)) {
-    const inner = flatten(context, known.flatMap((node) => applicable(context, node, name)))
+    const inner = flatten(
+      context,
+      known.flatMap((node) => applicable(context, node, name))
+    )
     if (inner === false || impossible(context, inner, depth - 1)) return true
   }
   return false
@@ -232,13 +235,16 @@ const bounded = (known: ReadonlyArray<Node>, sign: 1 | -1, limit: number, exclus
 /** Whether a count that the goal limits is limited as tightly. */
 export const counted = (known: ReadonlyArray<Node>, keyword: string, limit: number, implied = 0): boolean => {
   const values = known.flatMap((node) => (typeof node[keyword] === "number" ? [node[keyword] as number] : []))
-  return keyword.startsWith("min")
-    ? Math.max(0, implied, ...values) >= limit
-    : values.some((value) => value <= limit)
+  return keyword.startsWith("min") ? Math.max(0, implied, ...values) >= limit : values.some((value) => value <= limit)
 }
 
 /** Keywords that look at the value itself. */
-export const scalars = (context: Context, known: ReadonlyArray<Node>, goal: Node, path: string): ReadonlyArray<string> => {
+export const scalars = (
+  context: Context,
+  known: ReadonlyArray<Node>,
+  goal: Node,
+  path: string
+): ReadonlyArray<string> => {
   const problems: Array<string> = []
   const types = typesOf(known)
   const values = valuesOf(known)
@@ -255,7 +261,8 @@ export const scalars = (context: Context, known: ReadonlyArray<Node>, goal: Node
     const texts = new Set(allowed.map(canonical))
     if (values === undefined) problems.push(`${path}: only the values of ${keyword} are allowed`)
     for (const value of values ?? []) {
-      if (!texts.has(canonical(value))) problems.push(`${path}: the value ${canonical(value).slice(0, 100)} is not allowed`)
+      if (!texts.has(canonical(value)))
+        problems.push(`${path}: the value ${canonical(value).slice(0, 100)} is not allowed`)
     }
   }
   const plain = values?.every((value) => typeof value !== "object" || value === null) === true ? values : undefined
@@ -290,13 +297,19 @@ export const scalars = (context: Context, known: ReadonlyArray<Node>, goal: Node
     for (const keyword of ["minLength", "maxLength"]) {
       const limit = goal[keyword]
       if (typeof limit !== "number") continue
-      const meets = (value: string) => (keyword === "minLength" ? [...value].length >= limit : [...value].length <= limit)
+      const meets = (value: string) =>
+        keyword === "minLength" ? [...value].length >= limit : [...value].length <= limit
       tightened(keyword, counted(known, keyword, limit), meets, "string")
     }
     const { pattern } = goal
     if (typeof pattern === "string") {
       const meets = (value: string) => documentOf(context, goal).matches(pattern, value)
-      tightened("pattern", known.some((node) => node.pattern === pattern), meets, "string")
+      tightened(
+        "pattern",
+        known.some((node) => node.pattern === pattern),
+        meets,
+        "string"
+      )
     }
     if (goal.format !== undefined && documentOf(context, goal).formats) {
       const implied = known.some((node) => node.format === goal.format && documentOf(context, node).formats)

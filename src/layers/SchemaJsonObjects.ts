@@ -4,7 +4,12 @@ import * as Facts from "./SchemaJsonFacts.ts"
 type Known = ReadonlyArray<Facts.Node>
 const none: ReadonlySet<unknown> = new Set()
 
-export const objects = (context: Facts.Context, known: Known, goal: Facts.Node, path: string): ReadonlyArray<string> => {
+export const objects = (
+  context: Facts.Context,
+  known: Known,
+  goal: Facts.Node,
+  path: string
+): ReadonlyArray<string> => {
   const problems: Array<string> = []
   const required = Facts.requiredOf(known)
   for (const name of Facts.list(goal.required).map(String)) {
@@ -17,7 +22,10 @@ export const objects = (context: Facts.Context, known: Known, goal: Facts.Node, 
     }
   }
   if ("propertyNames" in goal) {
-    const names = [Facts.typeNode("string"), ...known.flatMap((node) => ("propertyNames" in node ? [node.propertyNames] : []))]
+    const names = [
+      Facts.typeNode("string"),
+      ...known.flatMap((node) => ("propertyNames" in node ? [node.propertyNames] : []))
+    ]
     problems.push(...context.prove(context, names, goal.propertyNames, `${path} (names of properties)`, none))
   }
   problems.push(...properties(context, known, goal, path), ...dependents(context, known, goal, path))
@@ -42,7 +50,9 @@ const properties = (context: Facts.Context, known: Known, goal: Facts.Node, path
     patternsOf(node).length === 0 && "additionalProperties" in node ? [node.additionalProperties] : []
   )
   for (const [pattern, part] of Object.entries(patterns)) {
-    const given = known.flatMap((node) => patternsOf(node).flatMap(([own, schema]) => (own === pattern ? [schema] : [])))
+    const given = known.flatMap((node) =>
+      patternsOf(node).flatMap(([own, schema]) => (own === pattern ? [schema] : []))
+    )
     problems.push(...context.prove(context, [...given, ...others], part, `${path} (properties like ${pattern})`, none))
   }
   if (!("additionalProperties" in goal) || goal.additionalProperties === true) return problems
@@ -54,8 +64,13 @@ const properties = (context: Facts.Context, known: Known, goal: Facts.Node, path
       const own = patternsOf(node)
       if (own.length === 0 || !("additionalProperties" in node)) return false
       // What an expression of the goal catches is not "additional" to it.
-      const cases = [node.additionalProperties, ...own.flatMap(([p, schema]) => (Object.hasOwn(patterns, p) ? [] : [schema]))]
-      return cases.every((one) => context.prove(context, [...others, one], goal.additionalProperties, at, none).length === 0)
+      const cases = [
+        node.additionalProperties,
+        ...own.flatMap(([p, schema]) => (Object.hasOwn(patterns, p) ? [] : [schema]))
+      ]
+      return cases.every(
+        (one) => context.prove(context, [...others, one], goal.additionalProperties, at, none).length === 0
+      )
     })
   if (!covered) problems.push(...left)
   return problems
@@ -121,24 +136,27 @@ const sequence = (
   context: Facts.Context,
   node: Facts.Node
 ): { readonly first: ReadonlyArray<unknown>; readonly rest: unknown } => {
-  if (Facts.documentOf(context, node).draft === "2020-12") return { first: Facts.list(node.prefixItems), rest: node.items }
-  return Array.isArray(node.items)
-    ? { first: node.items, rest: node.additionalItems }
-    : { first: [], rest: node.items }
+  if (Facts.documentOf(context, node).draft === "2020-12")
+    return { first: Facts.list(node.prefixItems), rest: node.items }
+  return Array.isArray(node.items) ? { first: node.items, rest: node.additionalItems } : { first: [], rest: node.items }
 }
 
 const contains = (context: Facts.Context, known: Known, goal: Facts.Node, path: string): boolean => {
   const wanted = limitsOf(context, goal)
-  const least = wanted.least === 0 || known.some((node) => {
-    if (!("contains" in node) || limitsOf(context, node).least < wanted.least) return false
-    return context.prove(context, [node.contains], goal.contains, path, none).length === 0
-  })
-  const most = wanted.most === Infinity || known.some(
-    (node) =>
-      "contains" in node &&
-      limitsOf(context, node).most <= wanted.most &&
-      Facts.same(context, node.contains, goal.contains)
-  )
+  const least =
+    wanted.least === 0 ||
+    known.some((node) => {
+      if (!("contains" in node) || limitsOf(context, node).least < wanted.least) return false
+      return context.prove(context, [node.contains], goal.contains, path, none).length === 0
+    })
+  const most =
+    wanted.most === Infinity ||
+    known.some(
+      (node) =>
+        "contains" in node &&
+        limitsOf(context, node).most <= wanted.most &&
+        Facts.same(context, node.contains, goal.contains)
+    )
   return least && most
 }
 

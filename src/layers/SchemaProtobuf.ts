@@ -19,7 +19,7 @@ export const defaults: Options = {
   depthMax: 30,
   valuesMax: 5_000,
   schemaBytesMax: SchemaText.bytesMaxDefault,
-  compileMillis: 1_000
+  compileMillis: 500
 }
 
 export const make = (options: Partial<Options> = {}): SchemaLanguage => {

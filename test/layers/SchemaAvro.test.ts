@@ -21,7 +21,10 @@ const order = {
     { name: "state", type: { type: "enum", name: "State", symbols: ["NEW", "PAID"] } },
     { name: "hash", type: { type: "fixed", name: "Hash", size: 2 } },
     { name: "tags", type: { type: "map", values: "string" } },
-    { name: "lines", type: { type: "array", items: { type: "record", name: "Line", fields: [{ name: "of", type: ["null", "Line"] }] } } },
+    {
+      name: "lines",
+      type: { type: "array", items: { type: "record", name: "Line", fields: [{ name: "of", type: ["null", "Line"] }] } }
+    },
     { name: "either", type: ["null", "string", "long"] }
   ]
 }
@@ -64,7 +67,9 @@ describe("SchemaAvro", () => {
       })
       assert.deepStrictEqual(
         wrong.map(({ path }) => path),
-        ["id", "count", "total", "raw", "state", "hash", "tags.a", "lines.1.of.of", "either", "more"].map((_) => `payload.${_}`)
+        ["id", "count", "total", "raw", "state", "hash", "tags.a", "lines.1.of.of", "either", "more"].map(
+          (_) => `payload.${_}`
+        )
       )
       assert.deepStrictEqual(check({}).map(({ message }) => message)[0], "must have the field id")
       assert.strictEqual(check({}).length, 8)
@@ -73,7 +78,14 @@ describe("SchemaAvro", () => {
 
   it.effect("counts only own properties", () =>
     Effect.gen(function* () {
-      const { check } = yield* compile({ type: "record", name: "R", fields: [{ name: "toString", type: "string" }, { name: "constructor", type: "int" }] })
+      const { check } = yield* compile({
+        type: "record",
+        name: "R",
+        fields: [
+          { name: "toString", type: "string" },
+          { name: "constructor", type: "int" }
+        ]
+      })
       assert.strictEqual(check({}).length, 2)
       assert.deepStrictEqual(check({ toString: "a", constructor: 1 }), [])
     })
@@ -134,12 +146,25 @@ describe("SchemaAvro", () => {
     Effect.gen(function* () {
       assert.include(yield* refused('{"type":"constructor"}'), "not known")
       assert.include(yield* refused('"toString"'), "undefined type name")
-      assert.include(yield* refused('{"type":"record","name":"a\\");process.exit(1)//","fields":[]}'), "name that cannot be used")
-      assert.include(yield* refused('{"type":"record","name":"R","fields":[{"name":"__proto__","type":"int"}]}'), "name that cannot")
+      assert.include(
+        yield* refused('{"type":"record","name":"a\\");process.exit(1)//","fields":[]}'),
+        "name that cannot be used"
+      )
+      assert.include(
+        yield* refused('{"type":"record","name":"R","fields":[{"name":"__proto__","type":"int"}]}'),
+        "name that cannot"
+      )
       assert.include(yield* refused("["), "not JSON")
       assert.include(yield* refused(`"${"x".repeat(1_048_576)}"`), "larger than 1048576 bytes")
-      assert.include(yield* refused(`${'{"type":"array","items":'.repeat(500)}"int"${"}".repeat(500)}`), "deeper than 100")
-      const many = { type: "record", name: "R", fields: Array.from({ length: 6_000 }, (_, i) => ({ name: `f${i}`, type: "int" })) }
+      assert.include(
+        yield* refused(`${'{"type":"array","items":'.repeat(500)}"int"${"}".repeat(500)}`),
+        "deeper than 100"
+      )
+      const many = {
+        type: "record",
+        name: "R",
+        fields: Array.from({ length: 6_000 }, (_, i) => ({ name: `f${i}`, type: "int" }))
+      }
       assert.include(yield* refused(JSON.stringify(many)), "more than 5000")
     })
   )

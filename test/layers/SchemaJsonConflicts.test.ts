@@ -43,12 +43,21 @@ const followers: ReadonlyArray<readonly [string, unknown]> = [
   ["a widened type", changed((_) => (_.properties.amount.type = ["number", "null"]))],
   ["an added enum value", changed((_) => _.properties.status.enum.push("sent"))],
   ["a loosened bound", changed((_) => (_.properties.amount.minimum = -1))],
-  ["anyOf with what was there", changed((_) => (_.properties.id = { anyOf: [{ type: "integer" }, { type: "string" }] }))],
-  ["types told apart by anyOf", changed((_) => (_.properties.status = { anyOf: [{ const: "new" }, { const: "paid" }] }))],
-  ["another name for a definition", changed((_) => {
-    _.definitions.row = _.definitions.line
-    _.properties.lines.items.$ref = "#/definitions/row"
-  })]
+  [
+    "anyOf with what was there",
+    changed((_) => (_.properties.id = { anyOf: [{ type: "integer" }, { type: "string" }] }))
+  ],
+  [
+    "types told apart by anyOf",
+    changed((_) => (_.properties.status = { anyOf: [{ const: "new" }, { const: "paid" }] }))
+  ],
+  [
+    "another name for a definition",
+    changed((_) => {
+      _.definitions.row = _.definitions.line
+      _.properties.lines.items.$ref = "#/definitions/row"
+    })
+  ]
 ]
 
 describe("SchemaJson.conflicts", () => {
@@ -59,7 +68,8 @@ describe("SchemaJson.conflicts", () => {
         assert.notDeepEqual(yield* conflicts("full", order, newer), [])
         assert.deepStrictEqual(yield* conflicts("none", order, newer), [])
         // The other way round the same change allows more.
-        if (!sentence.includes("decided")) assert.include((yield* conflicts("forward", newer, order)).join("\n"), sentence)
+        if (!sentence.includes("decided"))
+          assert.include((yield* conflicts("forward", newer, order)).join("\n"), sentence)
       })
     )
   }
@@ -97,7 +107,7 @@ describe("SchemaJson.conflicts", () => {
             }
       const started = performance.now()
       assert.notDeepEqual(yield* conflicts("full", either(7, "string"), either(7, "number")), [])
-      assert.isBelow(performance.now() - started, 5_000)
+      assert.isBelow(performance.now() - started, 4_000)
     })
   )
 
@@ -105,7 +115,7 @@ describe("SchemaJson.conflicts", () => {
     Effect.gen(function* () {
       let none = 0
       let checked = 0
-      for (let seed = 1; seed <= 3_000; seed++) {
+      for (let seed = 1; seed <= 1_500; seed++) {
         const random = generator(seed)
         const older = schemaOf(random, 3)
         const newer = random(2) === 0 ? schemaOf(random, 3) : mutated(random, older)
@@ -192,12 +202,14 @@ const keywords: Record<string, (random: Random, depth: number) => unknown> = {
   oneOf: (random, depth) => [schemaOf(random, depth - 1), schemaOf(random, depth - 1)],
   not: (random, depth) => schemaOf(random, depth - 1),
   if: (random, depth) => schemaOf(random, depth - 1),
+  // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema
   then: (random, depth) => schemaOf(random, depth - 1),
   else: (random, depth) => schemaOf(random, depth - 1)
 }
 
 const schemaOf = (random: Random, depth: number): unknown => {
-  if (depth === 0 || random(12) === 0) return pick(random, [true, true, false, { type: "string" }, { type: "integer" }, {}])
+  if (depth === 0 || random(12) === 0)
+    return pick(random, [true, true, false, { type: "string" }, { type: "integer" }, {}])
   const chosen = Array.from({ length: 1 + random(3) }, () => pick(random, Object.keys(keywords)))
   return Object.fromEntries(chosen.map((keyword) => [keyword, keywords[keyword]!(random, depth)]))
 }
@@ -214,8 +226,10 @@ const mutated = (random: Random, schema: unknown): unknown => {
   else if (way === 1) {
     const more = pick(random, Object.keys(keywords))
     copy[more] ??= keywords[more]!(random, 1)
-  }
-  else if (["items", "not", "if", "then", "contains", "additionalProperties"].includes(key) && !Array.isArray(inner)) {
+  } else if (
+    ["items", "not", "if", "then", "contains", "additionalProperties"].includes(key) &&
+    !Array.isArray(inner)
+  ) {
     copy[key] = mutated(random, inner)
   } else if (keywords[key] !== undefined) copy[key] = keywords[key](random, 2)
   return copy

@@ -5,7 +5,8 @@ export const reasons: Readonly<Record<string, string>> = {
   refRemote: "documents from elsewhere: nothing is fetched, by design; such a schema is refused",
   vocabulary: "a metaschema from elsewhere: nothing is fetched, by design; such a schema is refused",
   recursiveRef: "ajv follows $recursiveRef to the outermost anchor even across a schema with an id of its own",
-  dynamicRef: "ajv resolves $dynamicRef by name along the calls only, not by resources; or the schema is from elsewhere",
+  dynamicRef:
+    "ajv resolves $dynamicRef by name along the calls only, not by resources; or the schema is from elsewhere",
   ref: "ajv does not resolve a relative id below another, nor a pointer through a schema named by a URN; such a schema is refused",
   unevaluatedItems: "ajv does not see items that nested items, contains or if alone have evaluated",
   unevaluatedProperties: "ajv does not see properties that if alone, or a $dynamicRef, has evaluated"
@@ -14,11 +15,11 @@ export const reasons: Readonly<Record<string, string>> = {
 /** By draft, then by file: group and test. */
 export const known: Readonly<Record<string, Readonly<Record<string, ReadonlyArray<string>>>>> = {
   "2019-09": {
-    "recursiveRef": [
+    recursiveRef: [
       "$recursiveRef with no $recursiveAnchor in the initial target schema resource: leaf node matches: recursion uses the inner schema",
       "$recursiveRef with no $recursiveAnchor in the initial target schema resource: leaf node does not match: recursion uses the inner schema"
     ],
-    "ref": [
+    ref: [
       "refs with relative uris and defs: invalid on inner field",
       "refs with relative uris and defs: invalid on outer field",
       "refs with relative uris and defs: valid on both fields",
@@ -30,17 +31,17 @@ export const known: Readonly<Record<string, Readonly<Record<string, ReadonlyArra
       "$ref with $recursiveAnchor: extra items allowed for inner arrays",
       "$ref with $recursiveAnchor: extra items disallowed for root"
     ],
-    "unevaluatedItems": [
+    unevaluatedItems: [
       "unevaluatedItems with nested items: with no additional items",
       "unevaluatedItems with nested items: with invalid additional item",
       "unevaluatedItems can see annotations from if without then and else: valid in case if is evaluated"
     ],
-    "unevaluatedProperties": [
+    unevaluatedProperties: [
       "unevaluatedProperties with if/then/else, then not defined: when if is true and has no unevaluated properties",
       "unevaluatedProperties with if/then/else, then not defined: when if is false and has unevaluated properties",
       "unevaluatedProperties can see annotations from if without then and else: valid in case if is evaluated"
     ],
-    "vocabulary": [
+    vocabulary: [
       "schema that uses custom metaschema with with no validation vocabulary: applicator vocabulary still works",
       "schema that uses custom metaschema with with no validation vocabulary: no validation: valid number",
       "schema that uses custom metaschema with with no validation vocabulary: no validation: invalid number, but it still validates",
@@ -49,7 +50,7 @@ export const known: Readonly<Record<string, Readonly<Record<string, ReadonlyArra
     ]
   },
   "2020-12": {
-    "dynamicRef": [
+    dynamicRef: [
       "A $dynamicRef to a $dynamicAnchor in the same schema resource behaves like a normal $ref to an $anchor: An array of strings is valid",
       "A $dynamicRef to an $anchor in the same schema resource behaves like a normal $ref to an $anchor: An array of strings is valid",
       "A $dynamicRef resolves to the first $dynamicAnchor still in scope that is encountered when the schema is evaluated: An array of strings is valid",
@@ -83,7 +84,7 @@ export const known: Readonly<Record<string, Readonly<Record<string, ReadonlyArra
       "$dynamicRef skips over intermediate resources - direct reference: integer property passes",
       "$dynamicRef avoids the root of each schema, but scopes are still registered: data is sufficient for schema at second#/$defs/length"
     ],
-    "ref": [
+    ref: [
       "refs with relative uris and defs: invalid on inner field",
       "refs with relative uris and defs: invalid on outer field",
       "refs with relative uris and defs: valid on both fields",
@@ -93,7 +94,7 @@ export const known: Readonly<Record<string, Readonly<Record<string, ReadonlyArra
       "URN ref with nested pointer ref: a string is valid",
       "URN ref with nested pointer ref: a non-string is invalid"
     ],
-    "unevaluatedItems": [
+    unevaluatedItems: [
       "unevaluatedItems with nested items: with no additional items",
       "unevaluatedItems with nested items: with invalid additional item",
       "unevaluatedItems with $dynamicRef: with no unevaluated items",
@@ -106,13 +107,13 @@ export const known: Readonly<Record<string, Readonly<Record<string, ReadonlyArra
       "unevaluatedItems with minContains = 0: all items evaluated by contains",
       "unevaluatedItems can see annotations from if without then and else: valid in case if is evaluated"
     ],
-    "unevaluatedProperties": [
+    unevaluatedProperties: [
       "unevaluatedProperties with if/then/else, then not defined: when if is true and has no unevaluated properties",
       "unevaluatedProperties with if/then/else, then not defined: when if is false and has unevaluated properties",
       "unevaluatedProperties with $dynamicRef: with no unevaluated properties",
       "unevaluatedProperties can see annotations from if without then and else: valid in case if is evaluated"
     ],
-    "vocabulary": [
+    vocabulary: [
       "schema that uses custom metaschema with with no validation vocabulary: applicator vocabulary still works",
       "schema that uses custom metaschema with with no validation vocabulary: no validation: valid number",
       "schema that uses custom metaschema with with no validation vocabulary: no validation: invalid number, but it still validates",

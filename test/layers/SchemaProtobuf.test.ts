@@ -93,7 +93,25 @@ describe("SchemaProtobuf", () => {
       })
       assert.deepStrictEqual(
         wrong.map(({ path }) => path.replace("payload.", "")),
-        ["orderId", "order_id", "total", "counts.1", "counts.2", "lines.x.of.nope", "state", "raw", "cash", "at", "took", "more", "note", "any.@type", "price", "ids.-1", "hasOwnProperty"]
+        [
+          "orderId",
+          "order_id",
+          "total",
+          "counts.1",
+          "counts.2",
+          "lines.x.of.nope",
+          "state",
+          "raw",
+          "cash",
+          "at",
+          "took",
+          "more",
+          "note",
+          "any.@type",
+          "price",
+          "ids.-1",
+          "hasOwnProperty"
+        ]
       )
     })
   )
@@ -112,7 +130,7 @@ describe("SchemaProtobuf", () => {
           order_id: "ä",
           total: -5,
           counts: [1, -2, 3],
-          lines: { x: { of: { size: 2.5 } }, ["__proto__x"]: {} },
+          lines: { x: { of: { size: 2.5 } }, __proto__x: {} },
           state: 1,
           raw: Buffer.from([255]),
           cash: true,
@@ -154,9 +172,19 @@ describe("SchemaProtobuf", () => {
 
   it.effect("skips fields it does not know, and refuses bytes that are cut or of another form", () =>
     Effect.gen(function* () {
-      const { decode } = yield* language.compile('syntax = "proto3"; message A { int32 a = 1; string s = 2; A of = 3; }')
+      const { decode } = yield* language.compile(
+        'syntax = "proto3"; message A { int32 a = 1; string s = 2; A of = 3; }'
+      )
       assert.deepStrictEqual(decode!(Uint8Array.of(0x08, 5, 0x50, 1, 0x5a, 1, 65)), Result.succeed({ a: 5 }))
-      for (const bytes of [[0x08], [0x0a, 1, 1], [0x12, 5, 65], [0x12, 1, 0xff], [0x0b], [0x00], [0x08, ...Array(11).fill(0xff)]]) {
+      for (const bytes of [
+        [0x08],
+        [0x0a, 1, 1],
+        [0x12, 5, 65],
+        [0x12, 1, 0xff],
+        [0x0b],
+        [0x00],
+        [0x08, ...Array(11).fill(0xff)]
+      ]) {
         assert.isTrue(Result.isFailure(decode!(Uint8Array.from(bytes))), String(bytes))
       }
       let deep: Uint8Array = Uint8Array.of()
@@ -180,7 +208,10 @@ describe("SchemaProtobuf", () => {
       const started = performance.now()
       assert.include(yield* refused('syntax = "proto2"; message A {}'), "must begin with")
       assert.include(yield* refused('syntax = "proto3"; import "other.proto"; message A {}'), "nothing is fetched")
-      assert.include(yield* refused('syntax = "proto3"; import "google/protobuf/../x"; message A {}'), "nothing is fetched")
+      assert.include(
+        yield* refused('syntax = "proto3"; import "google/protobuf/../x"; message A {}'),
+        "nothing is fetched"
+      )
       assert.include(yield* refused('syntax = "proto3"; package google.protobuf; message A {}'), "not yours")
       assert.include(yield* refused('syntax = "proto3"; message __proto__ { int32 a = 1; }'), "__proto__")
       assert.include(yield* refused('syntax = "proto3"; message A { Nothing a = 1; }'), "Nothing")
@@ -188,7 +219,11 @@ describe("SchemaProtobuf", () => {
       assert.include(yield* refused("x".repeat(1_048_577)), "larger than")
       const head = 'syntax = "proto3"; '
       yield* Effect.flip(language.compile(`${head}${"message A {".repeat(50_000)}${"}".repeat(50_000)}`))
-      yield* Effect.flip(language.compile(`${head}message A {${Array.from({ length: 20_000 }, (_, i) => `int32 f${i} = ${i + 1};`).join("")}}`))
+      yield* Effect.flip(
+        language.compile(
+          `${head}message A {${Array.from({ length: 20_000 }, (_, i) => `int32 f${i} = ${i + 1};`).join("")}}`
+        )
+      )
       yield* Effect.flip(language.compile(`${head}${"/*".repeat(500_000)}`))
       yield* Effect.flip(language.compile("/".repeat(1_000_000)))
       assert.isBelow(performance.now() - started, 8_000)
@@ -217,7 +252,10 @@ describe("SchemaProtobuf", () => {
 
   it.effect("lets fields be added, and removed with a reserve, and numbers grow one way", () =>
     Effect.gen(function* () {
-      assert.deepStrictEqual(yield* language.conflicts("full", older, version("int32 a = 1; string c = 3; reserved 2, 9;")), [])
+      assert.deepStrictEqual(
+        yield* language.conflicts("full", older, version("int32 a = 1; string c = 3; reserved 2, 9;")),
+        []
+      )
       const wide = version("int64 a = 1; string b = 2; reserved 9;")
       assert.deepStrictEqual(yield* language.conflicts("backward", older, wide), [])
       assert.strictEqual((yield* language.conflicts("forward", older, wide)).length, 1)
