@@ -57,17 +57,26 @@ export const component = Component.codec({
   make: Effect.fnUntraced(function* (options, { folder }) {
     if (options.schema === undefined) return make()
     const schema = typeof options.schema === "string" ? yield* load(options.schema, folder) : options.schema
-    const compiled = JsonSchema.compile(schema)
+    const compiled = JsonSchema.compile(structuredClone(schema), checking)
     if (Result.isFailure(compiled)) {
       return yield* wrong(`a JSON Schema (${compiled.failure})`, options.schema)
     }
     const check = compiled.success
     return make((value) => {
-      const reason = check(value)
-      return reason === undefined ? value : new DecodeError({ reason })
+      const violations = check(value)
+      if (violations.length === 0) return value
+      return new DecodeError({ reason: violations.map(({ path, message }) => `${path} ${message}`).join("; ") })
     })
   })
 })
+
+/** The schema is the operator's own: the latest draft, with formats. A reason names five violations at most. */
+const checking: JsonSchema.Options = {
+  ...JsonSchema.defaults,
+  draft: "2020-12",
+  formats: "asserted",
+  violationsMax: 5
+}
 
 const load = Effect.fnUntraced(function* (file: string, folder: string) {
   const fs = yield* FileSystem.FileSystem
