@@ -67,8 +67,11 @@ export const make = Effect.fnUntraced(function* (gateway: Gateway, intake: HttpI
     return envelope
   }
 
+  const check = (event: Incoming): Effect.Effect<Checked | typeof longId> =>
+    (event.id?.length ?? 0) > idMax ? Effect.succeed(longId) : gateway.check(event, event.version, event.body)
+
   const one = (event: Incoming): Effect.Effect<Sent> =>
-    Effect.flatMap(gateway.check(event, event.version, event.body), (checked) => {
+    Effect.flatMap(check(event), (checked) => {
       if (checked._tag !== "Valid") return Effect.succeed(checked)
       const { value, version } = checked
       const envelope = envelopeOf(event, version, value)
@@ -79,7 +82,7 @@ export const make = Effect.fnUntraced(function* (gateway: Gateway, intake: HttpI
     const results: Array<Sent> = []
     const open: Array<{ readonly i: number; readonly envelope: Envelope; readonly version: SchemaVersion }> = []
     for (const [i, event] of events.entries()) {
-      const checked = yield* gateway.check(event, event.version, event.body)
+      const checked = yield* check(event)
       if (checked._tag !== "Valid") results[i] = checked
       else open.push({ i, envelope: envelopeOf(event, checked.version, checked.value), version: checked.version })
       // Checks are work of the one thread there is: others have their turn in between.
@@ -106,6 +109,10 @@ export const make = Effect.fnUntraced(function* (gateway: Gateway, intake: HttpI
   }
   return { all, codec, one } satisfies GatewaySend as GatewaySend
 })
+
+/** Units: characters of an id; it is kept for as long as copies are told apart. */
+const idMax = 1024
+const longId = { _tag: "Refused", reason: `its id has more than ${idMax} characters` } as const
 
 /** Whether the sender gave this id: only then can a second copy of it come. */
 export const hasOwnId = ({ id }: Envelope): boolean => id.includes("/")

@@ -203,6 +203,8 @@ describe("/api/v1", () => {
       assert.strictEqual((yield* send(`${url}${at}`, json, "{}", { "idempotency-key": "k-2" })).status, 422)
       assert.strictEqual((yield* send(`${url}${at}`, json, '{"id":1}', { "idempotency-key": "k-2" })).status, 200)
       assert.strictEqual(published.length, 6)
+      const long = told(yield* send(`${url}${at}`, json, '{"id":1}', { "idempotency-key": "k".repeat(1025) }))
+      assert.deepStrictEqual([long[0], long[2].code], [422, "event-refused"])
     }).pipe(Effect.provide(layer))
   )
 
