@@ -1,6 +1,7 @@
-/** What the gateway's tests stand on: a registry in memory that can be away, and JSON Schema as the one language. */
+/** What the gateway's tests stand on: a registry in memory that can be away, and plain languages. */
+import type { AnySchema } from "ajv"
+import { Ajv2020 } from "ajv/dist/2020.js"
 import { Effect, Layer, Option, Result } from "effect"
-import * as JsonSchema from "../../src/layers/JsonSchema.ts"
 import { SchemaInvalid, type SchemaLanguage, SchemaLanguages } from "../../src/services/SchemaLanguage.ts"
 import {
   SchemaConflict,
@@ -69,24 +70,27 @@ export const registry = () => {
   return { control, service }
 }
 
-/** Violations as the existing JSON Schema layer has them; backward: nothing may be required that was not. */
+/** A plain validator; by the rules, nothing may be required that was not, or no longer be that was. */
 const json: SchemaLanguage = {
   type: "json",
   compile: (schema) =>
-    Effect.suspend(() => {
-      const check = Result.flatMap(
-        Result.try({ try: () => JSON.parse(schema) as unknown, catch: (error) => (error as Error).message }),
-        JsonSchema.compile
-      )
-      if (Result.isFailure(check)) return Effect.fail(new SchemaInvalid({ reason: check.failure }))
-      return Effect.succeed({
+    Effect.try({
+      try: () =>
+        new Ajv2020({ allErrors: true, strict: false, logger: false, ownProperties: true }).compile(
+          JSON.parse(schema) as AnySchema
+        ),
+      catch: (error) => new SchemaInvalid({ reason: (error as Error).message })
+    }).pipe(
+      Effect.map((validate) => ({
         check: (value: unknown) =>
-          (check.success(value)?.split("; ") ?? []).map((sentence) => {
-            const [path, ...rest] = sentence.split(" ")
-            return { path: path!, message: rest.join(" ") }
-          })
-      })
-    }),
+          validate(value)
+            ? []
+            : validate.errors!.map(({ instancePath, message }) => ({
+                path: `payload${instancePath.replaceAll("/", ".")}`,
+                message: message!
+              }))
+      }))
+    ),
   conflicts: (rule, older, newer) =>
     Effect.sync(() => {
       const required = (text: string): ReadonlyArray<string> => JSON.parse(text).required ?? []
