@@ -52,7 +52,10 @@ const schemaOf = Effect.fnUntraced(function* (gateway: Gateway, request: HttpReq
   const found = yield* gateway.get(subjectOf(request), undefined)
   if (found._tag !== "Found") return failed("event not registered", found._tag === "Away" && found.retryable)
   const { schema, type } = found.value
-  return done("schema recovered", { schema: type === "protobuf" ? FlaskJson.text(schema) : FlaskJson.rewrite(schema) })
+  if (type === "protobuf") return done("schema recovered", { schema: FlaskJson.text(schema) })
+  // One that is too deep to be written anew is given as it was registered.
+  const rewritten = Result.try(() => FlaskJson.rewrite(schema))
+  return done("schema recovered", { schema: Result.isSuccess(rewritten) ? rewritten.success : schema })
 })
 
 const list = Effect.fnUntraced(function* (gateway: Gateway, { params }: HttpRequest) {
