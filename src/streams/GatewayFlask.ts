@@ -11,21 +11,35 @@ export interface Operation {
   readonly method: "GET" | "POST"
   readonly path: string
   readonly handle: (request: HttpRequest) => Effect.Effect<HttpResponse>
+  /** Its answer while the gateway takes no more. */
+  readonly full: HttpResponse
 }
 
 export const operations = (gateway: Gateway, send: GatewaySend): ReadonlyArray<Operation> => [
   {
     method: "POST",
     path: "/:client/:event/register_event",
-    handle: (request) => withField(request, "event_schema", (schema) => register(gateway, request, schema))
+    handle: (request) => withField(request, "event_schema", (schema) => register(gateway, request, schema)),
+    full: failed("failed to register event", true)
   },
   {
     method: "POST",
     path: "/:client/:event/send_event",
-    handle: (request) => withField(request, "event", (text, value) => sendEvent(send, request, text, value))
+    handle: (request) => withField(request, "event", (text, value) => sendEvent(send, request, text, value)),
+    full: failed("failed to send event", true)
   },
-  { method: "GET", path: "/:client/:event/schema", handle: (request) => schemaOf(gateway, request) },
-  { method: "GET", path: "/:client/list_events", handle: (request) => list(gateway, request) }
+  {
+    method: "GET",
+    path: "/:client/:event/schema",
+    handle: (request) => schemaOf(gateway, request),
+    full: failed("event not registered", true)
+  },
+  {
+    method: "GET",
+    path: "/:client/list_events",
+    handle: (request) => list(gateway, request),
+    full: failed("failed to list events", true)
+  }
 ]
 
 // ---------------------------------------------------------------------------------------------------- routes

@@ -42,15 +42,15 @@ export const make: (
     const operations = GatewayApi.operations(gateway, send, { batchMax })
     const bounded = bound()
     const routes: ReadonlyArray<Route> = [
-      ...GatewayFlask.operations(gateway, send).map(({ handle, method, path }) => ({
+      ...GatewayFlask.operations(gateway, send).map(({ full, handle, method, path }) => ({
         method,
         path: `${prefix}${path}`,
-        handle: bounded(handle)
+        handle: bounded(handle, full)
       })),
       ...operations.map(({ handle, method, path }) => ({
         method,
         path: `${api}${path.replaceAll(/\{(\w+)\}/g, ":$1")}`,
-        handle: bounded(handle)
+        handle: bounded(handle, full)
       })),
       ...documents(api, operations)
     ]
@@ -91,7 +91,7 @@ export const component = Component.source({
 /** Keeps what is at work within bounds, also while the registry is slow: nothing has gone to the pipeline then. */
 const bound = () => {
   let held = 0
-  return (handle: (request: HttpRequest) => Effect.Effect<HttpResponse>): Route["handle"] =>
+  return (handle: (request: HttpRequest) => Effect.Effect<HttpResponse>, full: HttpResponse): Route["handle"] =>
     (request) => {
       const bytes = request.body.length + requestBytes
       if (held + bytes > heldBytesMax) return full

@@ -125,6 +125,8 @@ describe("SourceGateway", () => {
         )
       )
       yield* Deferred.await(some)
+      const late = yield* send(`${url}/nobody/e/send_event`, json, `{"event":${large}}`)
+      assert.deepStrictEqual([...busy(late), late.text], [503, "1", '{"code":"FAILED","msg":"failed to send event"}\n'])
       yield* Deferred.succeed(gate, undefined)
       const statuses = (yield* Fiber.join(asking)).map(({ status }) => status)
       assert.strictEqual(statuses.filter((status) => status === 404).length, 33)
