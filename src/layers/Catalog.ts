@@ -8,6 +8,7 @@ import type {
 } from "../services/Component.ts"
 import * as SourceAzureQueue from "../streams/SourceAzureQueue.ts"
 import * as SourceFile from "../streams/SourceFile.ts"
+import * as SourceGateway from "../streams/SourceGateway.ts"
 import * as SourceGenerate from "../streams/SourceGenerate.ts"
 import * as SourceHttp from "../streams/SourceHttp.ts"
 import * as SourceKafka from "../streams/SourceKafka.ts"
@@ -36,6 +37,7 @@ import * as PublisherZeroMq from "./PublisherZeroMq.ts"
 
 export const sources: ReadonlyArray<SourceComponent> = [
   SourceHttp.component,
+  SourceGateway.component,
   SourceKafka.component,
   SourceAzureQueue.component,
   SourceTopic.component,

@@ -14,9 +14,11 @@ import * as KafkaConnection from "../services/KafkaConnection.ts"
 import { type Outgoing, PublishError, type Publisher } from "../services/Publisher.ts"
 import type { Transact } from "../services/Source.ts"
 import * as KafkaOptions from "../streams/KafkaOptions.ts"
+import * as TopicName from "../streams/TopicName.ts"
 
 export interface Options extends ProducerOptions {
-  readonly topic: string
+  /** One topic for all, or a name for each message. */
+  readonly topic: string | TopicName.TopicName
   readonly carried: ReadonlyArray<Carried>
 }
 
@@ -29,46 +31,62 @@ export const make: (options: Options) => Effect.Effect<Publisher, never, KafkaCl
   function* ({ carried, topic, ...options }: Options) {
     const client = yield* KafkaClient
     const producer = yield* client.producer(options)
-    const failure = (error: KafkaError): PublishError => publishError(topic, error)
+    const name = nameOf(topic)
+    const failure = (error: KafkaError): PublishError => publishError(name.text, error)
     const carries = new Set(carried)
     return {
-      name: `kafka:${topic}`,
+      name: `kafka:${name.text}`,
       batchMax,
       inFlightMax,
-      publish: (batch) => Effect.mapError(producer.send(batch.map((one) => messageOf(topic, one, carries))), failure)
+      publish: (batch) => {
+        const named = TopicName.all(name, batch)
+        if (Result.isFailure(named)) return Effect.fail(nameless(named.failure))
+        const messages = named.success.map(({ one, topic }) => messageOf(topic, one, carries))
+        return Effect.mapError(producer.send(messages), failure)
+      }
     }
   }
 )
 
 /** Publishes as part of the source's own transactions. */
-export const makeTransactional = (topic: string, carried: ReadonlyArray<Carried>, transact: Transact): Publisher => {
+export const makeTransactional = (
+  topic: Options["topic"],
+  carried: ReadonlyArray<Carried>,
+  transact: Transact
+): Publisher => {
   const carries = new Set(carried)
+  const topicName = nameOf(topic)
   // A batch spans several transactions; what is done of it must not be done again when the rest is.
   const done = new WeakSet<Outgoing>()
   return {
-    name: `kafka:${topic}`,
+    name: `kafka:${topicName.text}`,
     batchMax,
     inFlightMax,
     publish: (batch) => {
-      const open = new Map<string, Array<Outgoing>>()
-      for (const one of batch) {
-        if (done.has(one)) continue
-        const name = one.envelope.partition ?? ""
+      const named = TopicName.all(topicName, batch)
+      if (Result.isFailure(named)) return Effect.fail(nameless(named.failure))
+      const open = new Map<string, Array<(typeof named.success)[number]>>()
+      for (const each of named.success) {
+        if (done.has(each.one)) continue
+        const name = each.one.envelope.partition ?? ""
         const known = open.get(name)
-        if (known === undefined) open.set(name, [one])
-        else known.push(one)
+        if (known === undefined) open.set(name, [each])
+        else known.push(each)
       }
       const transactions = [...open.values()].map((group) => {
-        const answers = group.map((one) => ({ envelope: one.envelope, message: messageOf(topic, one, carries) }))
+        const answers = group.map(({ one, topic }) => ({
+          envelope: one.envelope,
+          message: messageOf(topic, one, carries)
+        }))
         const noted = Effect.sync(() => {
-          for (const one of group) done.add(one)
+          for (const { one } of group) done.add(one)
         })
         return Effect.result(Effect.andThen(transact(answers), noted))
       })
       // One that fails interrupts no other: nobody would know how that ended.
       return Effect.flatMap(Effect.all(transactions, { concurrency: transactions.length }), (results) => {
         const failed = results.find(Result.isFailure)
-        return failed === undefined ? Effect.void : Effect.fail(publishError(topic, failed.failure))
+        return failed === undefined ? Effect.void : Effect.fail(publishError(topicName.text, failed.failure))
       })
     }
   }
@@ -81,7 +99,8 @@ export const component = Component.publisher({
   type: "kafka",
   summary: "A Kafka topic; a reply counts as published once the cluster has confirmed it.",
   options: Schema.Struct({
-    topic: Fields.Text,
+    /** May hold placeholders such as {{event}}; behind a gateway it is `<client>.<event>` where it is left out. */
+    topic: Schema.optionalKey(Fields.Text),
     /** Absent: those of the pipeline's own Kafka source. */
     brokers: Schema.optionalKey(KafkaConnection.Brokers),
     acks: Fields.orElse(
@@ -99,11 +118,14 @@ export const component = Component.publisher({
   }),
   make: (options, site) =>
     Effect.gen(function* () {
-      if (!KafkaOptions.isTopic(options.topic)) {
+      const named = TopicName.make(options.topic, site)
+      if (Result.isFailure(named)) return yield* new Component.OptionsError({ problems: [named.failure] })
+      const topic = named.success
+      if (!topic.text.includes("{{") && !KafkaOptions.isTopic(topic.text)) {
         const problem = { path: ["topic"], expected: KafkaOptions.topicExpected, found: options.topic }
         return yield* new Component.OptionsError({ problems: [problem] })
       }
-      if (site.transact !== undefined) return makeTransactional(options.topic, options.headers, site.transact)
+      if (site.transact !== undefined) return makeTransactional(topic, options.headers, site.transact)
       const { brokers, connection } = yield* KafkaOptions.shared(options, site)
       const acks = options.acks === "all" ? "all" : options.acks === 1 ? 1 : 0
       if (options.idempotent === true && acks !== "all") {
@@ -111,7 +133,7 @@ export const component = Component.publisher({
         return yield* new Component.OptionsError({ problems: [problem] })
       }
       return yield* make({
-        topic: options.topic,
+        topic,
         connection: yield* KafkaOptions.connectionOf(connection, brokers, site.folder),
         acks,
         idempotent: options.idempotent ?? acks === "all",
@@ -144,6 +166,12 @@ const messageOf = (topic: string, { envelope, key, value }: Outgoing, carried: R
   value: envelope.tombstone === true && value === envelope.payload ? null : value,
   headers: headersOf(envelope, carried)
 })
+
+const nameOf = (topic: Options["topic"]): TopicName.TopicName =>
+  typeof topic === "string" ? TopicName.fixed(topic) : topic
+
+/** One of the batch has no topic: it is divided, and that one buried. */
+const nameless = (reason: string): PublishError => new PublishError({ reason, presence: "answered", retryable: false })
 
 /** Whatever is not the record's fault is an outage: also a password that is wrong today. */
 const publishError = (topic: string, { cause, reason, trouble }: KafkaError): PublishError =>

@@ -50,7 +50,7 @@ const planOf = Effect.fnUntraced(function* (name: string, pipeline: Pipeline, fo
   const behind: Site = { ...site, transact: Result.isSuccess(source) ? source.success.transact : undefined }
   const parts = yield* all({
     source: Effect.fromResult(source),
-    decode: decoderOf(pipeline, behind),
+    decode: decoderOf(pipeline, behind, Result.isSuccess(source) ? source.success.codec : undefined),
     detect: Effect.map(detectorsOf(pipeline, behind), (found) => (pipeline.exactlyOnce ? found?.map(single) : found)),
     key: keyOf(pipeline.key),
     dispatch: legsOf(pipeline, behind),
@@ -149,8 +149,12 @@ const makeOne = <Made>(
     within(path, error)
   )
 
-const decoderOf = ({ decode }: Pipeline, site: Site): Effect.Effect<Codec, OptionsError, Needs> =>
-  decode === undefined ? Effect.succeed(CodecJson.make()) : makeOne(Catalog.codecs, ["decode"], decode, site)
+const decoderOf = (
+  { decode }: Pipeline,
+  site: Site,
+  own: Codec | undefined
+): Effect.Effect<Codec, OptionsError, Needs> =>
+  decode === undefined ? Effect.succeed(own ?? CodecJson.make()) : makeOne(Catalog.codecs, ["decode"], decode, site)
 
 const detectorsOf = (
   { detect }: Pipeline,

@@ -7,6 +7,8 @@ import type { Dispatcher } from "./Dispatcher.ts"
 import type { HttpHost } from "./HttpHost.ts"
 import type { Compression, KafkaClient } from "./Kafka.ts"
 import type { Publisher } from "./Publisher.ts"
+import type { SchemaLanguages } from "./SchemaLanguage.ts"
+import type { SchemaRegistry } from "./SchemaRegistry.ts"
 import type { Source, Transact } from "./Source.ts"
 import type { Topics } from "./Topics.ts"
 import type { ZeroMq } from "./ZeroMq.ts"
@@ -53,6 +55,8 @@ export type Needs =
   | HttpHost
   | KafkaClient
   | Path.Path
+  | SchemaLanguages
+  | SchemaRegistry
   | Scope.Scope
   | Stdio.Stdio
   | Topics

@@ -1,5 +1,6 @@
 /** Where deliveries come from. */
 import { Context, type Effect, Schema, type Scope, type Stream } from "effect"
+import type { Codec } from "./Codec.ts"
 import type { Delivery } from "./Delivery.ts"
 import type { Envelope } from "./Envelope.ts"
 import type { KafkaError, KafkaMessage } from "./Kafka.ts"
@@ -60,8 +61,15 @@ export interface Source {
   readonly open: Effect.Effect<Stream.Stream<Delivery, SourceError>, SourceError, Downstream | Scope.Scope>
   /** Whether a nacked delivery comes again. One that cannot is worked until the deadline, then buried. */
   readonly redelivers: boolean
-  /** Whether one that was acked may come again, because forgetting it can fail: then copies are told apart by default. */
-  readonly repeats?: boolean
+  /**
+   * Whether one that was acked may come again, because forgetting it can fail: then copies are told apart by default.
+   * Where only some can, those that can; the others are not looked at.
+   */
+  readonly repeats?: boolean | ((envelope: Envelope) => boolean) | undefined
+  /** Whether its sender is told that a message was buried, and may send it again: that one is no copy then. */
+  readonly tellsBurials?: boolean | undefined
+  /** Reads what it gives, where the pipeline says nothing else; absent means JSON. */
+  readonly codec?: Codec | undefined
   /**
    * Takes nothing new, hands out what it has taken already, and then ends its stream. For a source that cannot leave what
    * it has taken to anybody else; without it the stream is interrupted. Units: it is given five seconds.

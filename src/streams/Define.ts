@@ -95,7 +95,8 @@ export const define = <
   options: Options<Legs, F>
 ): Plan => {
   const { batch, buffer, concurrency = 64, detect, dispatch = [], publish = [], retry, source } = options
-  const dedupe = options.dedupe ?? (source.repeats === true ? {} : false)
+  const { repeats = false } = source
+  const dedupe = options.dedupe ?? (repeats === false ? false : {})
   const failures = (options.failures ?? {}) as Readonly<Record<string, Policy>>
   return {
     name: options.name,
@@ -127,7 +128,9 @@ export const define = <
       dedupe === false
         ? undefined
         : {
-            id: dedupe.id ?? ((event) => event.envelope.id),
+            id:
+              dedupe.id ??
+              (({ envelope }) => (typeof repeats !== "function" || repeats(envelope) ? envelope.id : undefined)),
             leaseMillis: Duration.toMillis(Duration.fromInputUnsafe(dedupe.lease ?? "5 minutes"))
           },
     journal: options.journal ?? false

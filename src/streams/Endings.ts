@@ -128,8 +128,10 @@ export class Endings {
 
   private releaseClaim(work: Work, settlement: Settlement): void {
     const { dedupe, onFailure, plan, runner } = this.options
-    const id = plan.dedupe!.id(work.event!)
-    const noted = settlement._tag === "Nacked" ? dedupe!.release(plan.name, id) : dedupe!.confirm(plan.name, id)
+    const id = plan.dedupe!.id(work.event!)!
+    const comesAgain =
+      settlement._tag === "Nacked" || (settlement._tag === "Buried" && plan.source.tellsBurials === true)
+    const noted = comesAgain ? dedupe!.release(plan.name, id) : dedupe!.confirm(plan.name, id)
     runner.start(noted, (exit) => {
       if (Exit.isSuccess(exit)) return this.settle(work, settlement)
       const reason = `dedupe: ${sentence(exit.cause)}`

@@ -39,8 +39,10 @@ export class Finding {
 
   find(work: Work): void {
     const { dedupe, plan } = this.options
-    if (plan.dedupe !== undefined && dedupe !== undefined && work.delivery.resume === undefined) this.claim(work)
-    else this.detect(work, 0, none, none)
+    const isTold = plan.dedupe !== undefined && dedupe !== undefined && work.delivery.resume === undefined
+    const id = isTold ? plan.dedupe.id(work.event!) : undefined
+    if (id === undefined) this.detect(work, 0, none, none)
+    else this.claim(work, id)
   }
 
   /** Takes back the works that wait for somebody else's claim. */
@@ -51,9 +53,8 @@ export class Finding {
     return works
   }
 
-  private claim(work: Work): void {
+  private claim(work: Work, id: string): void {
     const { dedupe, ends, plan, runner } = this.options
-    const id = plan.dedupe!.id(work.event!)
     runner.start(dedupe!.claim(plan.name, id, plan.dedupe!.leaseMillis), (exit) => {
       if (Exit.isFailure(exit)) return ends.unclaimed(work, `dedupe: ${sentence(exit.cause)}`)
       if (exit.value === "done") return ends.duplicate(work)
@@ -62,7 +63,7 @@ export class Finding {
         return this.detect(work, 0, none, none)
       }
       const timer = runner.after(claimPollMillis, () => {
-        if (this.claiming.delete(work)) this.claim(work)
+        if (this.claiming.delete(work)) this.claim(work, id)
       })
       this.claiming.set(work, timer)
     })

@@ -10,14 +10,14 @@ export interface Placeholders {
   readonly fill: (from: Path.From) => Result.Result<string, string>
 }
 
-const roots: ReadonlyArray<Path.Root> = ["payload", "envelope", "event"]
+const everywhere: ReadonlyArray<Path.Root> = ["payload", "envelope", "event"]
 
 /** Compiles a text once. Fails: with a sentence that says what is wrong with it. */
-export const compile = (text: string): Result.Result<Placeholders, string> => {
+export const compile = (text: string, roots = everywhere): Result.Result<Placeholders, string> => {
   const parts: Array<string | Path.Path> = []
   for (const [i, part] of text.split(/\{\{([^{}]*)\}\}/).entries()) {
     if (i % 2 === 0) {
-      if (part.includes("{{")) return Result.fail("a path in each {{...}}, such as {{payload.name}}")
+      if (part.includes("{{")) return Result.fail(`a path in each {{...}}, such as {{${example(roots)}}}`)
       parts.push(part)
       continue
     }
@@ -27,6 +27,9 @@ export const compile = (text: string): Result.Result<Placeholders, string> => {
   }
   return Result.succeed({ text, isPlain: parts.length === 1, fill: (from) => fill(parts, from) })
 }
+
+const example = (roots: ReadonlyArray<Path.Root>): string =>
+  roots.includes("payload") ? "payload.name" : "envelope.key"
 
 const fill = (parts: ReadonlyArray<string | Path.Path>, from: Path.From): Result.Result<string, string> => {
   let filled = ""

@@ -60,8 +60,8 @@ export interface Plan {
   readonly batch: { readonly size: number; readonly ageMillis: number } | undefined
   /** Where a buried message goes besides the dead letters; the source's own place where nobody says otherwise. */
   readonly setAside: Source["setAside"]
-  /** The id a second copy is known by, and how long a claim of a silent process holds. */
-  readonly dedupe: { readonly id: (event: Event) => string; readonly leaseMillis: number } | undefined
+  /** The id a second copy is known by, undefined when none can come, and how long a claim of a silent process holds. */
+  readonly dedupe: { readonly id: (event: Event) => string | undefined; readonly leaseMillis: number } | undefined
   /** Note what became of each message, where a journal is kept. */
   readonly journal?: boolean | undefined
 }

@@ -1,0 +1,134 @@
+/** The four routes of the predecessor, with its answers to the byte: Flask 1.1.2's own JSON. */
+import { Effect, Result } from "effect"
+import type { HttpRequest, HttpResponse } from "../services/HttpHost.ts"
+import * as FlaskJson from "./FlaskJson.ts"
+import * as FormBody from "./FormBody.ts"
+import type { Gateway } from "./Gateway.ts"
+import { type GatewaySend, isJson, parse, parseText, traceOf } from "./GatewaySend.ts"
+import * as JsonText from "./JsonText.ts"
+
+export interface Operation {
+  readonly method: "GET" | "POST"
+  readonly path: string
+  readonly handle: (request: HttpRequest) => Effect.Effect<HttpResponse>
+  /** Its answer while the gateway takes no more. */
+  readonly full: HttpResponse
+}
+
+export const operations = (gateway: Gateway, send: GatewaySend): ReadonlyArray<Operation> => [
+  {
+    method: "POST",
+    path: "/:client/:event/register_event",
+    handle: (request) => withField(request, "event_schema", (schema) => register(gateway, request, schema)),
+    full: failed("failed to register event", true)
+  },
+  {
+    method: "POST",
+    path: "/:client/:event/send_event",
+    handle: (request) => withField(request, "event", (text, value) => sendEvent(send, request, text, value)),
+    full: failed("failed to send event", true)
+  },
+  {
+    method: "GET",
+    path: "/:client/:event/schema",
+    handle: (request) => schemaOf(gateway, request),
+    full: failed("event not registered", true)
+  },
+  {
+    method: "GET",
+    path: "/:client/list_events",
+    handle: (request) => list(gateway, request),
+    full: failed("failed to list events", true)
+  }
+]
+
+// ---------------------------------------------------------------------------------------------------- routes
+
+const register = Effect.fnUntraced(function* (gateway: Gateway, request: HttpRequest, schema: string) {
+  const registered = yield* gateway.register({ ...subjectOf(request), type: "json", schema, once: true })
+  if (registered._tag === "Registered") return done("event registered")
+  return failed("failed to register event", registered._tag === "Away" && registered.retryable)
+})
+
+const sendEvent = Effect.fnUntraced(function* (send: GatewaySend, request: HttpRequest, text: string, value: unknown) {
+  const sent = yield* send.one({
+    ...subjectOf(request),
+    body: { _tag: "Value", text, value },
+    contentType: "application/json",
+    id: request.headers["idempotency-key"],
+    headers: traceOf(request)
+  })
+  if (sent._tag === "Sent") return done("event sent")
+  return failed("failed to send event", sent._tag === "Busy" || (sent._tag === "Away" && sent.retryable))
+})
+
+const schemaOf = Effect.fnUntraced(function* (gateway: Gateway, request: HttpRequest) {
+  const found = yield* gateway.get(subjectOf(request), undefined)
+  if (found._tag !== "Found") return failed("event not registered", found._tag === "Away" && found.retryable)
+  const { schema, type } = found.value
+  if (type === "protobuf") return done("schema recovered", { schema: FlaskJson.text(schema) })
+  // One that is too deep to be written anew is given as it was registered.
+  const rewritten = Result.try(() => FlaskJson.rewrite(schema))
+  return done("schema recovered", { schema: Result.isSuccess(rewritten) ? rewritten.success : schema })
+})
+
+const list = Effect.fnUntraced(function* (gateway: Gateway, { params }: HttpRequest) {
+  const found = yield* gateway.list(params.client!)
+  if (found._tag !== "Found") return failed("failed to list events", found._tag === "Away" && found.retryable)
+  const events = found.value.map(({ client, event }) => `[${FlaskJson.text(client)},${FlaskJson.text(event)}]`)
+  return done("schema recovered", { events: `[${events.join(",")}]` })
+})
+
+// ---------------------------------------------------------------------------------------------------- bodies
+
+/** Reads the one field a body has: of a form, or of a JSON object, whose value it then is. */
+const withField = (
+  request: HttpRequest,
+  name: string,
+  then: (text: string, value: unknown) => Effect.Effect<HttpResponse>
+): Effect.Effect<HttpResponse> => {
+  const found = fieldOf(request, name)
+  if (found === undefined) return Effect.succeed(failed(`'${name}' key not in data`))
+  const read = Result.flatMap(found, parseText)
+  // What is false in Python was no JSON to it.
+  if (Result.isFailure(read) || isFalsy(read.success.value)) {
+    return Effect.succeed(failed(`'${name}' is not a valid json`))
+  }
+  return then(read.success.text, read.success.value)
+}
+
+/** Its text as it was written; undefined when there is none. Fails: with a sentence when the body cannot be read. */
+const fieldOf = ({ body, headers }: HttpRequest, name: string): Result.Result<string, string> | undefined => {
+  const contentType = headers["content-type"] ?? ""
+  if (!isJson(contentType)) {
+    const field = FormBody.field(contentType, body, name)
+    return field === undefined || field === "" ? undefined : Result.succeed(field)
+  }
+  if (body.length === 0) return undefined
+  const read = parse(body)
+  if (Result.isFailure(read)) return Result.fail(read.failure)
+  const text = JsonText.members(read.success.text)?.get(name)
+  return text === undefined ? undefined : Result.succeed(text)
+}
+
+const isFalsy = (value: unknown): boolean =>
+  typeof value === "object" && value !== null ? Object.keys(value).length === 0 : !value
+
+const subjectOf = ({ params }: HttpRequest) => ({ client: params.client!, event: params.event! })
+
+// ---------------------------------------------------------------------------------------------------- answers
+
+const json = { "content-type": "application/json" }
+
+const done = (message: string, parts: Readonly<Record<string, string>> = {}): HttpResponse => ({
+  status: 200,
+  headers: json,
+  body: FlaskJson.answer({ ...parts, code: '"SUCCEEDED"', msg: FlaskJson.text(message) })
+})
+
+/** What can be done later has another status than before, and the same words: it never came to that. */
+const failed = (message: string, later = false): HttpResponse => ({
+  status: later ? 503 : 400,
+  headers: later ? { ...json, "retry-after": "1" } : json,
+  body: FlaskJson.answer({ code: '"FAILED"', msg: FlaskJson.text(message) })
+})
