@@ -8,6 +8,7 @@ import { HttpHost, type HttpHostError } from "../services/HttpHost.ts"
 import type { Journal } from "../services/Journal.ts"
 import { KafkaClient } from "../services/Kafka.ts"
 import { Runners } from "../services/Runners.ts"
+import type { SchemaLanguages } from "../services/SchemaLanguage.ts"
 import type { SchemaRegistry } from "../services/SchemaRegistry.ts"
 import type { Topics } from "../services/Topics.ts"
 import type { ZeroMq } from "../services/ZeroMq.ts"
@@ -27,6 +28,7 @@ import * as JournalSqlite from "./JournalSqlite.ts"
 import * as KafkaClientKafkaJs from "./KafkaClientKafkaJs.ts"
 import * as Observability from "./Observability.ts"
 import * as RunnersSqlite from "./RunnersSqlite.ts"
+import * as SchemaLanguagesAll from "./SchemaLanguagesAll.ts"
 import * as SchemaRegistryMemory from "./SchemaRegistryMemory.ts"
 import * as SchemaRegistryPostgres from "./SchemaRegistryPostgres.ts"
 import * as SchemaRegistrySqlite from "./SchemaRegistrySqlite.ts"
@@ -115,6 +117,7 @@ export const storage = (loaded: Loaded) =>
         JournalSqlite.layer(),
         RunnersSqlite.layer,
         storage?.postgres === undefined ? SchemaRegistrySqlite.layer : SchemaRegistryPostgres.layer(storage.postgres),
+        SchemaLanguagesAll.layer(),
         ZeroMqNode.layer,
         TopicsSqlite.layer(
           retention && { retentionMillis: Duration.toMillis(retention.age), retentionBytes: retention.bytes }
@@ -170,11 +173,14 @@ export const http = ({ config }: Loaded): Layer.Layer<HttpHost, HttpHostError> =
 /** Stand-ins that open nothing: enough to make every component of a config and see what is wrong with it. */
 export const dry = ({
   config
-}: Loaded): Layer.Layer<AzureQueueClient | HttpHost | KafkaClient | SchemaRegistry | Topics | ZeroMq> =>
+}: Loaded): Layer.Layer<
+  AzureQueueClient | HttpHost | KafkaClient | SchemaLanguages | SchemaRegistry | Topics | ZeroMq
+> =>
   Layer.mergeAll(
     config.http === undefined ? HttpHostNode.layerNone : HttpHostNode.layerCheck,
     AzureQueueClientSdk.layer,
     KafkaClientKafkaJs.layer,
+    SchemaLanguagesAll.layer(),
     SchemaRegistryMemory.layer,
     TopicsMemory.layer,
     ZeroMqNode.layer
