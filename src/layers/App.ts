@@ -4,6 +4,7 @@ import type { AzureQueueClient } from "../services/AzureQueue.ts"
 import type { Needs } from "../services/Component.ts"
 import { DeadLetters, type Letter, type Replayed } from "../services/DeadLetters.ts"
 import type { Dedupe } from "../services/Dedupe.ts"
+import type { GatewayAccess } from "../services/GatewayAccess.ts"
 import { HttpHost, type HttpHostError } from "../services/HttpHost.ts"
 import type { Journal } from "../services/Journal.ts"
 import { KafkaClient } from "../services/Kafka.ts"
@@ -21,6 +22,7 @@ import * as DeadLettersKafka from "./DeadLettersKafka.ts"
 import * as DeadLettersRouted from "./DeadLettersRouted.ts"
 import * as DeadLettersSqlite from "./DeadLettersSqlite.ts"
 import * as DedupeSqlite from "./DedupeSqlite.ts"
+import * as GatewayAccessNode from "./GatewayAccessNode.ts"
 import * as HttpHostNode from "./HttpHostNode.ts"
 import * as JournalSqlite from "./JournalSqlite.ts"
 import * as KafkaClientKafkaJs from "./KafkaClientKafkaJs.ts"
@@ -108,6 +110,7 @@ export const storage = (loaded: Loaded) =>
       return Layer.mergeAll(
         deadLetters(loaded),
         DedupeSqlite.layer(),
+        GatewayAccessNode.layer,
         JournalSqlite.layer(),
         RunnersSqlite.layer,
         ZeroMqNode.layer,
@@ -163,10 +166,13 @@ export const http = ({ config }: Loaded): Layer.Layer<HttpHost, HttpHostError> =
   config.http === undefined ? HttpHostNode.layerNone : HttpHostNode.layer(config.http)
 
 /** Stand-ins that open nothing: enough to make every component of a config and see what is wrong with it. */
-export const dry = ({ config }: Loaded): Layer.Layer<AzureQueueClient | HttpHost | KafkaClient | Topics | ZeroMq> =>
+export const dry = ({
+  config
+}: Loaded): Layer.Layer<AzureQueueClient | GatewayAccess | HttpHost | KafkaClient | Topics | ZeroMq> =>
   Layer.mergeAll(
     config.http === undefined ? HttpHostNode.layerNone : HttpHostNode.layerCheck,
     AzureQueueClientSdk.layer,
+    GatewayAccessNode.layer,
     KafkaClientKafkaJs.layer,
     TopicsMemory.layer,
     ZeroMqNode.layer
