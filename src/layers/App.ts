@@ -170,7 +170,7 @@ export const dry = ({
   config
 }: Loaded): Layer.Layer<AzureQueueClient | GatewayAccess | HttpHost | KafkaClient | Topics | ZeroMq> =>
   Layer.mergeAll(
-    config.http === undefined ? HttpHostNode.layerNone : HttpHostNode.layerCheck,
+    config.http === undefined ? HttpHostNode.layerNone : HttpHostNode.layerCheckAt(config.http.host),
     AzureQueueClientSdk.layer,
     GatewayAccessNode.layer,
     KafkaClientKafkaJs.layer,

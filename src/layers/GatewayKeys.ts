@@ -24,7 +24,9 @@ const Line = Schema.Struct({
   /** ISO times. */
   createdAt: Time,
   expiresAt: Schema.optionalKey(Time),
-  revokedAt: Schema.optionalKey(Time)
+  revokedAt: Schema.optionalKey(Time),
+  /** The id of the key that was made in its place. */
+  replacedBy: Schema.optionalKey(Schema.String)
 })
 export type Line = typeof Line.Type
 
@@ -45,7 +47,10 @@ const linesMax = 50_000
 
 const decodeLine = Schema.decodeUnknownResult(Schema.fromJsonString(Line))
 
-/** By id; of several lines with the same one, the last counts. Fails with the number of the line, not with its text. */
+/**
+ * By id. Of several lines with the same one the last counts, and the earliest end that any of them says: two who change
+ * a key at the same time cannot bring back what one of them has ended. Fails with the number of a line, not its text.
+ */
 export const parse = (text: string): Result.Result<Keys, string> => {
   const keys = new Map<string, Key>()
   const lines = text.split("\n")
@@ -54,7 +59,8 @@ export const parse = (text: string): Result.Result<Keys, string> => {
     if (one.trim() === "") continue
     const line = decodeLine(one)
     if (Result.isFailure(line)) return Result.fail(`line ${at + 1} is no key as sluice key add writes it`)
-    keys.set(line.success.id, keyOf(line.success))
+    const { id } = line.success
+    keys.set(id, merged(keyOf(line.success), keys.get(id)))
   }
   return Result.succeed(keys)
 }
@@ -65,6 +71,18 @@ const keyOf = (line: Line): Key => ({
   expiresAt: line.expiresAt === undefined ? Number.POSITIVE_INFINITY : Date.parse(line.expiresAt),
   revokedAt: line.revokedAt === undefined ? Number.POSITIVE_INFINITY : Date.parse(line.revokedAt)
 })
+
+const merged = (last: Key, before: Key | undefined): Key => {
+  if (before === undefined) return last
+  const expiresAt = Math.min(last.expiresAt, before.expiresAt)
+  const revokedAt = Math.min(last.revokedAt, before.revokedAt)
+  const line = {
+    ...last.line,
+    ...(Number.isFinite(expiresAt) ? { expiresAt: iso(expiresAt) } : undefined),
+    ...(Number.isFinite(revokedAt) ? { revokedAt: iso(revokedAt) } : undefined)
+  }
+  return { ...last, line, expiresAt, revokedAt }
+}
 
 // ---------------------------------------------------------------------------------------------------- making
 

@@ -18,6 +18,8 @@ interface Bucket {
 
 /** Units: buckets that all other clients share. */
 const sharedCount = 1024
+/** What sums of fractions may be off by. */
+const rounding = 1e-6
 /** Units: characters. Clients with longer names share buckets too. */
 const nameMax = 200
 
@@ -51,8 +53,8 @@ export class Buckets {
     const passed = Math.max(0, now - bucket.at)
     bucket.tokens = Math.min(this.burst, bucket.tokens + passed * this.perMilli)
     bucket.at = now
-    // The rest of a sum that is a whole number but for rounding counts as whole.
-    if (bucket.tokens < 1 - 1e-9) return Math.max(1, Math.ceil((1 - bucket.tokens) / this.perMilli))
+    const missing = 1 - bucket.tokens
+    if (missing > rounding) return Math.max(1, Math.ceil(missing / this.perMilli - rounding))
     bucket.tokens -= 1
     return 0
   }
