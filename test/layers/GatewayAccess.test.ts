@@ -2,11 +2,11 @@
 import { appendFileSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Duration, Effect, Redacted, Result } from "effect"
+import { Clock, Duration, Effect, Exit, Redacted, Result, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import * as GatewayKeyFile from "../../src/layers/GatewayKeyFile.ts"
 import * as GatewayKeys from "../../src/layers/GatewayKeys.ts"
-import { type Access, type Headers, type Right, rights } from "../../src/services/GatewayAccess.ts"
+import { type Access, fields, type Headers, type Right, rights } from "../../src/services/GatewayAccess.ts"
 import { bearer, check, folder, logged, make, outcome } from "./GatewayKit.ts"
 
 /** A key in the file, as the command line makes one. */
@@ -323,6 +323,33 @@ describe("openness", () => {
       assert.strictEqual(yield* outcome(closed, {}), "401 a key is needed")
     })
   )
+})
+
+describe("the options", () => {
+  const decode = Schema.decodeUnknownExit(Schema.Struct(fields), { onExcessProperty: "error" })
+
+  it("have defaults where they may, and take the text of variables", () => {
+    const jwt = { jwks: "https://idp.example/keys" }
+    assert.deepStrictEqual(decode({}), Exit.succeed({}))
+    assert.deepStrictEqual(
+      decode({ access: { jwt, open: "false" }, rate: { perSecond: "2.5", burst: "10" } }),
+      Exit.succeed({
+        access: { jwt: { ...jwt, clientClaim: "sub", scopeClaim: "scope" }, open: false },
+        rate: { perSecond: 2.5, burst: 10 }
+      })
+    )
+    for (const wrong of [
+      { access: { key: "x" } },
+      { access: { open: "yes" } },
+      { access: { jwt: {} } },
+      { access: { jwt: { ...jwt, algorithms: ["none"] } } },
+      { rate: { perSecond: 0 } },
+      { rate: { burst: 1 } },
+      { rate: { perSecond: 1, burst: 0 } }
+    ]) {
+      assert.isTrue(Exit.isFailure(decode(wrong)), JSON.stringify(wrong))
+    }
+  })
 })
 
 describe("the limit", () => {
