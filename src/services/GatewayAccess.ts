@@ -89,6 +89,9 @@ export interface Registration {
   readonly remote?: string | undefined
 }
 
+/** The headers that credentials come in: they must not stand in what is kept or passed on of a request. */
+export const credentialHeaders: ReadonlyArray<string> = ["authorization", "x-api-key"]
+
 /** By their lower-case names. */
 export type Headers = Readonly<Record<string, string>>
 
