@@ -4,6 +4,7 @@ import type { AzureQueueClient } from "../services/AzureQueue.ts"
 import type { Needs } from "../services/Component.ts"
 import { DeadLetters, type Letter, type Replayed } from "../services/DeadLetters.ts"
 import type { Dedupe } from "../services/Dedupe.ts"
+import type { GatewayAccess } from "../services/GatewayAccess.ts"
 import { HttpHost, type HttpHostError } from "../services/HttpHost.ts"
 import type { Journal } from "../services/Journal.ts"
 import { KafkaClient } from "../services/Kafka.ts"
@@ -23,6 +24,7 @@ import * as DeadLettersKafka from "./DeadLettersKafka.ts"
 import * as DeadLettersRouted from "./DeadLettersRouted.ts"
 import * as DeadLettersSqlite from "./DeadLettersSqlite.ts"
 import * as DedupeSqlite from "./DedupeSqlite.ts"
+import * as GatewayAccessNode from "./GatewayAccessNode.ts"
 import * as HttpHostNode from "./HttpHostNode.ts"
 import * as JournalSqlite from "./JournalSqlite.ts"
 import * as KafkaClientKafkaJs from "./KafkaClientKafkaJs.ts"
@@ -114,6 +116,7 @@ export const storage = (loaded: Loaded) =>
       return Layer.mergeAll(
         deadLetters(loaded),
         DedupeSqlite.layer(),
+        GatewayAccessNode.layer,
         JournalSqlite.layer(),
         RunnersSqlite.layer,
         storage?.postgres === undefined ? SchemaRegistrySqlite.layer : SchemaRegistryPostgres.layer(storage.postgres),
@@ -174,11 +177,12 @@ export const http = ({ config }: Loaded): Layer.Layer<HttpHost, HttpHostError> =
 export const dry = ({
   config
 }: Loaded): Layer.Layer<
-  AzureQueueClient | HttpHost | KafkaClient | SchemaLanguages | SchemaRegistry | Topics | ZeroMq
+  AzureQueueClient | GatewayAccess | HttpHost | KafkaClient | SchemaLanguages | SchemaRegistry | Topics | ZeroMq
 > =>
   Layer.mergeAll(
-    config.http === undefined ? HttpHostNode.layerNone : HttpHostNode.layerCheck,
+    config.http === undefined ? HttpHostNode.layerNone : HttpHostNode.layerCheckAt(config.http.host),
     AzureQueueClientSdk.layer,
+    GatewayAccessNode.layer,
     KafkaClientKafkaJs.layer,
     SchemaLanguagesAll.layer(),
     SchemaRegistryMemory.layer,

@@ -1,4 +1,4 @@
-/** The command line: run, check, schema, graph, dlq and journal. */
+/** The command line: run, check, schema, graph, dlq, journal and key. */
 import {
   Console,
   Effect,
@@ -16,6 +16,7 @@ import type { ChildProcessSpawner } from "effect/process"
 import * as App from "./App.ts"
 import * as CliDeadLetters from "./CliDeadLetters.ts"
 import * as CliJournal from "./CliJournal.ts"
+import * as CliKeys from "./CliKeys.ts"
 import * as Config from "./Config.ts"
 import { ConfigError } from "./ConfigFile.ts"
 import { Environment } from "./Environment.ts"
@@ -147,10 +148,10 @@ const sluice = Command.make("sluice").pipe(
   Command.withDescription(
     "Takes messages from queues, streams, sockets and webhooks, detects events in them, and acts"
   ),
-  Command.withSubcommands([run, check, schema, graph, dlq, journal])
+  Command.withSubcommands([run, check, schema, graph, dlq, journal, CliKeys.command])
 )
 
-const commands = ["run", "check", "schema", "graph", "dlq", "journal"]
+const commands = ["run", "check", "schema", "graph", "dlq", "journal", "key"]
 
 /** Runs the arguments after the program's name. Fails: `Exit`, when everything has been said. */
 export const main = (
@@ -177,8 +178,11 @@ export const main = (
   )
 
 /** What follows these is no word of a command. */
-const valued = ["-f", "--file", ...CliJournal.valued]
-const deadLetterCommands = ["ls", "show", "replay", "purge"]
+const valued = ["-f", "--file", ...CliJournal.valued, ...CliKeys.valued]
+const subcommands: Readonly<Record<string, ReadonlyArray<string>>> = {
+  dlq: ["ls", "show", "replay", "purge"],
+  key: CliKeys.commands
+}
 
 /** Flags may stand anywhere: the words of the command go first, then the config where `-f` names it, then the rest. */
 const ordered = (args: ReadonlyArray<string>): ReadonlyArray<string> => {
@@ -188,7 +192,7 @@ const ordered = (args: ReadonlyArray<string>): ReadonlyArray<string> => {
     return at === -1 ? [] : rest.splice(at, 1)
   }
   const command = take(commands)
-  const words = command[0] === "dlq" ? [...command, ...take(deadLetterCommands)] : command
+  const words = [...command, ...take(subcommands[command[0] ?? ""] ?? [])]
   const flag = rest.findIndex((arg) => ["-f", "--file"].includes(arg))
   const file = flag === -1 || words[0] !== "dlq" ? [] : rest.splice(flag, 2).slice(1)
   return [...words, ...file, ...rest]

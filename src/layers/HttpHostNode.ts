@@ -55,10 +55,13 @@ export const layerNone: Layer.Layer<HttpHost> = Layer.succeed(HttpHost, {
 })
 
 /** Takes paths and says which are taken twice, but binds nothing. */
-export const layerCheck: Layer.Layer<HttpHost> = Layer.sync(HttpHost, () => {
-  const routes = new HttpRoutes()
-  return { address: { host: "127.0.0.1", port: 0 }, route: (route) => routes.take(route) }
-})
+export const layerCheckAt = (host: string): Layer.Layer<HttpHost> =>
+  Layer.sync(HttpHost, () => {
+    const routes = new HttpRoutes()
+    return { address: { host, port: 0 }, route: (route) => routes.take(route) }
+  })
+
+export const layerCheck: Layer.Layer<HttpHost> = layerCheckAt("127.0.0.1")
 
 const listen = (server: Server, { host, port }: Options): Effect.Effect<void, HttpHostError> =>
   Effect.callback<void, HttpHostError>((resume) => {

@@ -4,6 +4,7 @@ import type { AzureQueueClient } from "./AzureQueue.ts"
 import type { Codec } from "./Codec.ts"
 import type { Detector } from "./Detector.ts"
 import type { Dispatcher } from "./Dispatcher.ts"
+import type { GatewayAccess } from "./GatewayAccess.ts"
 import type { HttpHost } from "./HttpHost.ts"
 import type { Compression, KafkaClient } from "./Kafka.ts"
 import type { Publisher } from "./Publisher.ts"
@@ -52,6 +53,7 @@ export interface Site {
 export type Needs =
   | AzureQueueClient
   | FileSystem.FileSystem
+  | GatewayAccess
   | HttpHost
   | KafkaClient
   | Path.Path
