@@ -55,10 +55,11 @@ export const find = (pipelines: Pipelines, { client, event }: Subject): Place | 
       header === "client" ? client : event
     )
     const isPlain = !filled.includes("{{")
-    if (isGateway(publisher.pipeline) && filled !== text && isPlain) fit(0, filled)
+    const isOwn = /\{\{\s*envelope\.headers\.event\s*\}\}/.test(text)
+    if (isGateway(publisher.pipeline) && isOwn && isPlain) fit(0, filled)
     else if (filled === name) fit(1, name)
     else if (!isPlain && couldBe(filled, name)) fit(2, name)
-    else if (isGateway(publisher.pipeline) && isPlain) fit(3, text, true)
+    else if (isGateway(publisher.pipeline) && isPlain) fit(3, filled, true)
   }
   const best = Math.min(...fits.map(({ rank }) => rank))
   const found = fits.find(({ rank }) => rank === best)

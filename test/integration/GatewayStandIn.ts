@@ -22,12 +22,13 @@ export type Trouble = (
 
 export type StandIn = Awaited<ReturnType<typeof open>>
 
-/** Takes events with a field `fruit`; of two with the same idempotency key it publishes the first. */
+/** Knows the event Fruits with a field `fruit`, and what is registered; of two with the same idempotency key it publishes the first. */
 export const open = async (trouble: Trouble = () => undefined, port = 0) => {
   const calls: Array<Call> = []
   const published: Array<unknown> = []
   const keys = new Set<string>()
   const schemas: Array<string> = []
+  const registered = new Map<string, ReadonlyArray<string>>([["Fruits", ["fruit"]]])
   let inFlight = 0
   let inFlightMax = 0
 
@@ -37,10 +38,11 @@ export const open = async (trouble: Trouble = () => undefined, port = 0) => {
     body: { title: "Problem", status, code, detail, ...more }
   })
 
-  const send = ({ body, headers }: Call): Answer => {
-    const event = JSON.parse(body) as { readonly fruit?: unknown } | null
-    if (event?.fruit === undefined) {
-      const violations = [{ path: "payload", message: 'must have the field "fruit"' }]
+  const send = (required: ReadonlyArray<string>, { body, headers }: Call): Answer => {
+    const event = JSON.parse(body) as object
+    const missing = required.find((name) => !Object.hasOwn(event, name))
+    if (missing !== undefined) {
+      const violations = [{ path: "payload", message: `must have the field "${missing}"` }]
       return problem(422, "event-invalid", "1 violation of the schema", { version: 1, violations })
     }
     const key = String(headers["idempotency-key"])
@@ -49,7 +51,7 @@ export const open = async (trouble: Trouble = () => undefined, port = 0) => {
     return { status: 200, body: { id: key, client: "SpongeBob", event: "Fruits", version: 1 } }
   }
 
-  const register = ({ body }: Call): Answer => {
+  const register = (event: string, { body }: Call): Answer => {
     const { schema, type } = JSON.parse(body) as { readonly schema: unknown; readonly type: string }
     if (type === "json" && (schema as { readonly type?: string }).type === "random_type") {
       return problem(422, "schema-invalid", "type: no such type")
@@ -61,6 +63,7 @@ export const open = async (trouble: Trouble = () => undefined, port = 0) => {
         return problem(409, "schema-conflict", "it cannot follow version 1", { reasons: ["payload.fruit is gone"] })
       }
       schemas.push(text)
+      registered.set(event, (schema as { readonly required?: ReadonlyArray<string> }).required ?? [])
     }
     return { status: known === -1 ? 201 : 200, body: { version: schemas.indexOf(text) + 1, type, schema } }
   }
@@ -68,8 +71,10 @@ export const open = async (trouble: Trouble = () => undefined, port = 0) => {
   const answer = async (call: Call): Promise<Answer | "hang up"> => {
     const first = await trouble(call, calls.length)
     if (first !== undefined) return first
-    if (call.path === "/api/v1/clients/SpongeBob/events/Fruits") return send(call)
-    if (call.path === "/api/v1/clients/SpongeBob/events/Fruits/versions") return register(call)
+    const [, event, versions] = /^\/api\/v1\/clients\/SpongeBob\/events\/(\w+)(\/versions)?$/.exec(call.path) ?? []
+    if (event !== undefined && versions !== undefined) return register(event, call)
+    const required = registered.get(event ?? "")
+    if (required !== undefined) return send(required, call)
     return problem(404, "not-registered", `${call.path.split("/").slice(4).join(" ")} is not registered`)
   }
 

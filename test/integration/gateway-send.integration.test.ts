@@ -1,4 +1,5 @@
 /** `sluice send` and `sluice register` as their users run them, against a gateway that is well, busy, slow or away. */
+import { spawn } from "node:child_process"
 import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
@@ -230,6 +231,46 @@ describe("sluice send", () => {
     const key = await tool("send", "SpongeBob/Fruits", "apple.json", "--key", `${secret}\n`)
     assert.strictEqual(key.code, 2)
     assert.notInclude(key.stderr, secret)
+  })
+})
+
+describe("the stories of docs/gateway-tools.md", () => {
+  const docs = readFileSync(join(Program.root, "docs/gateway-tools.md"), "utf8")
+  const blocks = [...docs.matchAll(/```sh\n([\s\S]*?)```/g)].map(([, block]) => block!)
+  const shell = (script: string, url: string) =>
+    new Promise<{ readonly code: number | null; readonly said: string }>((done) => {
+      const commands = script
+        .replaceAll(/node dist\/main\.js (send|register)/g, `node dist/main.js $1 --url ${url}`)
+        .replaceAll("node dist", `"${process.execPath}" dist`)
+      const child = spawn("bash", ["-e", "-c", commands], { cwd: Program.root })
+      let said = ""
+      for (const stream of [child.stdout, child.stderr]) {
+        stream.on("data", (text) => {
+          said += text
+        })
+      }
+      child.on("close", (code) => done({ code, said }))
+    })
+
+  it("run as they are written", async () => {
+    const { published, url } = await gateway()
+    const story = blocks.find((block) => block.startsWith("# story"))!
+    const told = await shell(story, url)
+    assert.strictEqual(told.code, 0, told.said)
+    assert.deepStrictEqual(Program.lines(told.said), [
+      "registered SpongeBob.Fruits version 1",
+      "registered SpongeBob.Colors version 2",
+      "sent 5 to SpongeBob.Fruits, refused 0",
+      "sent 5 to SpongeBob.Colors, refused 0",
+      "sent 1 to SpongeBob.Fruits, refused 0"
+    ])
+    assert.strictEqual(published.length, 11)
+    const wrong = await shell(blocks.find((block) => block.startsWith("echo"))!, url)
+    assert.strictEqual(wrong.code, 1)
+    assert.match(wrong.said, /^refused: 1 violation of the schema: payload: must have the field "fruit"$/m)
+    const endless = blocks.find((block) => block.startsWith("while"))!
+    const timed = await shell(endless.replace("while sleep 1", "for n in 1 2 3"), url)
+    assert.match(timed.said, /^sent 3 to SpongeBob\.Fruits, refused 0$/m)
   })
 })
 
