@@ -1,4 +1,4 @@
-/** The command line: run, check, schema, graph, dlq, journal and key. */
+/** The command line: run, check, schema, graph, dlq, journal, send, register, listen and key. */
 import {
   Console,
   Effect,
@@ -15,8 +15,10 @@ import { Argument, CliError, Command, Flag } from "effect/cli"
 import type { ChildProcessSpawner } from "effect/process"
 import * as App from "./App.ts"
 import * as CliDeadLetters from "./CliDeadLetters.ts"
+import * as CliGateway from "./CliGateway.ts"
 import * as CliJournal from "./CliJournal.ts"
 import * as CliKeys from "./CliKeys.ts"
+import * as CliListen from "./CliListen.ts"
 import * as Config from "./Config.ts"
 import { ConfigError } from "./ConfigFile.ts"
 import { Environment } from "./Environment.ts"
@@ -144,14 +146,48 @@ const journal = Command.make("journal", { ...place, ...CliJournal.flags, json },
   withStorage({ config, file }, (loaded) => CliJournal.list(loaded, asked, json))
 ).pipe(Command.withDescription("Show what became of each message, in pipelines with `journal: true`"))
 
+const orExit = <E, R>(done: Effect.Effect<boolean, E, R>) =>
+  Effect.flatMap(done, (isDone) => (isDone ? Effect.void : Effect.fail(new Exit({ code: 1 }))))
+
+const send = Command.make("send", { ...CliGateway.sendFlags, json }, ({ json, ...asked }) =>
+  orExit(CliGateway.send(asked, json))
+).pipe(
+  Command.withDescription("Send an event, or a file of them, to a running gateway"),
+  Command.withExamples([
+    { command: "sluice send SpongeBob/Fruits apple.json", description: "One event" },
+    { command: "sluice send SpongeBob/Fruits fruits.ndjson", description: "Each line is an event" }
+  ])
+)
+
+const register = Command.make("register", { ...CliGateway.registerFlags, json }, ({ json, ...asked }) =>
+  orExit(CliGateway.register(asked, json))
+).pipe(
+  Command.withDescription("Register the schema of an event with a running gateway"),
+  Command.withExamples([{ command: "sluice register SpongeBob/Fruits fruits.schema.json", description: "JSON Schema" }])
+)
+
+const listen = Command.make(
+  "listen",
+  { ...CliListen.flags, ...place },
+  Effect.fnUntraced(function* ({ config, file, ...asked }) {
+    const loaded = yield* load({ config, file })
+    yield* Effect.scoped(CliListen.listen(loaded, asked))
+  })
+).pipe(
+  Command.withDescription("Print the events of a topic as they come, one per line, beside a running gateway"),
+  Command.withExamples([
+    { command: "sluice listen SpongeBob.Fruits gateway.yaml --from earliest", description: "Also those before" }
+  ])
+)
+
 const sluice = Command.make("sluice").pipe(
   Command.withDescription(
     "Takes messages from queues, streams, sockets and webhooks, detects events in them, and acts"
   ),
-  Command.withSubcommands([run, check, schema, graph, dlq, journal, CliKeys.command])
+  Command.withSubcommands([run, check, schema, graph, dlq, journal, send, register, listen, CliKeys.command])
 )
 
-const commands = ["run", "check", "schema", "graph", "dlq", "journal", "key"]
+const commands = ["run", "check", "schema", "graph", "dlq", "journal", "send", "register", "listen", "key"]
 
 /** Runs the arguments after the program's name. Fails: `Exit`, when everything has been said. */
 export const main = (
@@ -178,7 +214,7 @@ export const main = (
   )
 
 /** What follows these is no word of a command. */
-const valued = ["-f", "--file", ...CliJournal.valued, ...CliKeys.valued]
+const valued = [...["-f", "--file"], ...[CliGateway, CliJournal, CliKeys, CliListen].flatMap(({ valued }) => valued)]
 const subcommands: Readonly<Record<string, ReadonlyArray<string>>> = {
   dlq: ["ls", "show", "replay", "purge"],
   key: CliKeys.commands

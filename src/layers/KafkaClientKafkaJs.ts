@@ -12,6 +12,7 @@ export const layer: Layer.Layer<KafkaClient> = Layer.sync(KafkaClient, () => {
     member: KafkaJsMember.make,
     producer: KafkaJsProducer.make,
     transactions: KafkaJsProducer.makeTransactions,
+    reader: KafkaJsReader.make,
     readAll: KafkaJsReader.readAll
   }
 })

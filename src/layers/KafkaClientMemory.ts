@@ -109,6 +109,15 @@ export const make = Effect.fnUntraced(function* ({
     producer: ({ acks }) => Effect.map(faults.open, (line) => makeProducer(broker, line, acks)),
     transactions: ({ group, transactionalId }) =>
       Effect.map(faults.open, (line) => makeTransactions(broker, line, group, transactionalId)),
+    reader: (connection, topic) =>
+      Effect.map(faults.open, (line) => {
+        const { member } = Member.make(broker, { ...reading, connection, topics: [topic] }, line)
+        const places = Effect.sync(() =>
+          (logs.topics.get(topic)?.partitions ?? []).map(({ partition }) => ({ topic, partition }))
+        )
+        const { fetch, leaders, offsets } = member
+        return { fetch, leaders, offsets, places: faults.call("places", line, places) }
+      }),
     readAll: (_, topic, take) =>
       Effect.flatMap(faults.open, (line) =>
         faults.call(
@@ -125,6 +134,15 @@ export const make = Effect.fnUntraced(function* ({
   })
   return { client, ...logControls(broker), ...groupControls(broker, members) }
 })
+
+/** Of a reader, whose group is never joined. */
+const reading = {
+  group: "",
+  sessionMillis: 0,
+  rebalanceMillis: 0,
+  isolation: "read_committed",
+  fetch: { waitMillis: 100, bytesMin: 1, bytesMax: 10 * 1024 * 1024, partitionBytesMax: 1024 * 1024 }
+} as const
 
 const layerOf = (cluster: ReturnType<typeof make>): Layer.Layer<KafkaClient | Cluster> =>
   Layer.effectContext(

@@ -19,6 +19,7 @@ export type Call =
   | "fence"
   | "transact"
   | "readAll"
+  | "places"
 
 interface Fault {
   readonly call: Call

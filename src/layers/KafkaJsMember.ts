@@ -2,7 +2,14 @@
 import { Buffer } from "node:buffer"
 import { Effect, type Scope } from "effect"
 import kafkajs from "kafkajs"
-import { type Committed, KafkaError, type Member, type MemberOptions, type Place } from "../services/Kafka.ts"
+import {
+  type Committed,
+  KafkaError,
+  type Member,
+  type MemberOptions,
+  type Place,
+  type Reader
+} from "../services/Kafka.ts"
 import { assign } from "../streams/KafkaAssignment.ts"
 import * as Cluster from "./KafkaJsCluster.ts"
 import * as Errors from "./KafkaJsErrors.ts"
@@ -19,11 +26,6 @@ export const make = (options: MemberOptions): Effect.Effect<Member & Reader, nev
     Effect.sync(() => new MemberOfGroup(options)),
     (member) => Effect.sync(() => member.close())
   )
-
-export interface Reader extends Pick<Member, "offsets" | "leaders" | "fetch"> {
-  /** All partitions there are of its topics. */
-  readonly places: Effect.Effect<ReadonlyArray<Place>, KafkaError>
-}
 
 /** Connections of their own, and the group's coordinator over them. */
 interface Link extends Cluster.Opened {

@@ -1,6 +1,6 @@
-/** Reads all of a topic, without a group. */
-import { Effect, Schedule } from "effect"
-import type { KafkaError, KafkaRecord, MemberOptions, Place } from "../services/Kafka.ts"
+/** Reads a topic without a group: all of it, or as it is asked. */
+import { Effect, Schedule, type Scope } from "effect"
+import type { KafkaError, KafkaRecord, MemberOptions, Place, Reader } from "../services/Kafka.ts"
 import type { Connection } from "../services/KafkaConnection.ts"
 import * as KafkaJsMember from "./KafkaJsMember.ts"
 
@@ -16,6 +16,9 @@ const options: Omit<MemberOptions, "connection" | "topics"> = {
   fetch: { waitMillis: 100, bytesMin: 1, bytesMax: 10 * 1024 * 1024, partitionBytesMax: 1024 * 1024 }
 }
 
+export const make = (connection: Connection, topic: string): Effect.Effect<Reader, never, Scope.Scope> =>
+  KafkaJsMember.make({ ...options, connection, topics: [topic] })
+
 export const readAll = (
   connection: Connection,
   topic: string,
@@ -23,7 +26,7 @@ export const readAll = (
 ): Effect.Effect<void, KafkaError> =>
   Effect.scoped(
     Effect.gen(function* () {
-      const reader = yield* KafkaJsMember.make({ ...options, connection, topics: [topic] })
+      const reader = yield* make(connection, topic)
       const places = yield* retried(reader.places)
       if (places.length === 0) return
       const first = yield* retried(reader.offsets(places, "earliest"))

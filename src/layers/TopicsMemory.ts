@@ -1,6 +1,13 @@
 /** Topics in memory: for tests, and the reference of what a store does. */
 import { Clock, Effect, Latch, Layer } from "effect"
-import { type NewRecord, type Position, TopicError, type TopicRecord, Topics } from "../services/Topics.ts"
+import {
+  type NewRecord,
+  type Onlooker,
+  type Position,
+  TopicError,
+  type TopicRecord,
+  Topics
+} from "../services/Topics.ts"
 
 export interface Options {
   /** Records older than this go. Units: milliseconds. */
@@ -76,16 +83,12 @@ export const make = ({ retentionBytes = 1024 ** 3, retentionMillis = 7 * 86_400_
         log.groups.set(group, { watermark: from === "latest" ? nextOf(log) : log.first, settled: "" })
       }
       return {
+        ...look(log),
         position: Effect.sync(() => log.groups.get(group)!),
-        commit: (position) => Effect.sync(() => void log.groups.set(group, position)),
-        read: (offset, count, bytes) =>
-          Effect.sync(() => {
-            const from = Math.max(offset - log.first, 0)
-            return within(log.records.slice(from, from + count), bytes)
-          }),
-        wait: (offset) => Effect.suspend(() => (nextOf(log) > offset ? Effect.void : log.grown.await))
+        commit: (position) => Effect.sync(() => void log.groups.set(group, position))
       }
     }),
+    look: (topic) => look(logOf(topic)),
     range: (topic) => Effect.sync(() => ({ first: logOf(topic).first, next: nextOf(logOf(topic)) }))
   })
 }
@@ -93,6 +96,15 @@ export const make = ({ retentionBytes = 1024 ** 3, retentionMillis = 7 * 86_400_
 export const layer: Layer.Layer<Topics> = Layer.sync(Topics, make)
 
 export const layerWith = (options: Options): Layer.Layer<Topics> => Layer.sync(Topics, () => make(options))
+
+const look = (log: Log): Onlooker => ({
+  read: (offset, count, bytes) =>
+    Effect.sync(() => {
+      const from = Math.max(offset - log.first, 0)
+      return within(log.records.slice(from, from + count), bytes)
+    }),
+  wait: (offset) => Effect.suspend(() => (nextOf(log) > offset ? Effect.void : log.grown.await))
+})
 
 const nextOf = ({ first, records }: Log): number => first + records.length
 

@@ -1,7 +1,15 @@
 /** Topics in the embedded store: appended in transactions, read by groups, kept as long as retention and slow groups say. */
 import { Clock, Effect, Latch, Layer } from "effect"
-import { SqlClient, type SqlError } from "effect/sql"
-import { type NewRecord, type Position, type Reader, TopicError, type TopicRecord, Topics } from "../services/Topics.ts"
+import { SqlClient, type SqlError, type Statement } from "effect/sql"
+import {
+  type NewRecord,
+  type Onlooker,
+  type Position,
+  type Reader,
+  TopicError,
+  type TopicRecord,
+  Topics
+} from "../services/Topics.ts"
 import { dataVersion, inRealTime } from "./Sqlite.ts"
 import { SqliteLocks } from "./SqliteLocks.ts"
 import * as Retention from "./TopicsSqliteRetention.ts"
@@ -51,6 +59,7 @@ export const make = Effect.fnUntraced(function* (options: Retention.Options = {}
             Effect.sync(() => signals.fire(topic))
           ),
     open: (topic, group, from) => inTopic(topic, open(topic, group, from)),
+    look: (topic) => makeOnlooker(sql, topic, sql`(SELECT id FROM topics WHERE name = ${topic})`, signals.next),
     range: (topic) => inTopic(topic, range(topic))
   })
 })
@@ -129,13 +138,13 @@ interface RecordRow {
   readonly value: Uint8Array
 }
 
-const makeReader = (
+/** `topic` is its number, or what finds it: the topic of an onlooker may have none yet. */
+const makeOnlooker = (
   sql: SqlClient.SqlClient,
   name: string,
-  topic: number,
-  group: string,
+  topic: number | Statement.Fragment,
   signal: (topic: string) => Latch.Latch
-): Reader => {
+): Onlooker => {
   // Records have no gaps between them, so the count bounds what is looked at.
   const read = (offset: number, count: number, bytes: number) => sql<RecordRow>`
     WITH start AS (SELECT record, place FROM topic_records WHERE topic = ${topic} AND record >= ${offset}
@@ -163,7 +172,19 @@ const makeReader = (
       inTopic(
         name,
         Effect.map(read(offset, count, bytes), (rows) => rows.map(recordOf))
-      ),
+      )
+  }
+}
+
+const makeReader = (
+  sql: SqlClient.SqlClient,
+  name: string,
+  topic: number,
+  group: string,
+  signal: (topic: string) => Latch.Latch
+): Reader => {
+  return {
+    ...makeOnlooker(sql, name, topic, signal),
     position: inTopic(
       name,
       Effect.map(

@@ -80,22 +80,10 @@ export interface MemberOptions {
   }
 }
 
-/** A place in a group. All calls may be made at the same time, but for `join`, which is made alone. */
-export interface Member {
-  /** The name of the cluster, for ids that are the same in every process. */
-  readonly cluster: Effect.Effect<string, KafkaError>
-  /**
-   * Joins the group, waits for the others, and says what this member has to read.
-   *
-   * `owned` is what it reads so far: the group leaves it that if it can. Fails: `KafkaError`; `refused` also when a
-   * topic does not exist.
-   */
-  readonly join: (owned: ReadonlyArray<Place>) => Effect.Effect<ReadonlyArray<Place>, KafkaError>
-  readonly heartbeat: Effect.Effect<void, KafkaError>
-  /** Partitions without a commit are left out. */
-  readonly committed: (places: ReadonlyArray<Place>) => Effect.Effect<ReadonlyArray<Committed>, KafkaError>
-  /** Returns when the group has noted all of them; otherwise none may be assumed noted. */
-  readonly commit: (offsets: ReadonlyArray<Committed>) => Effect.Effect<void, KafkaError>
+/** Reads a topic without a group: nobody is told where it stands. */
+export interface Reader {
+  /** All partitions there are; none of a topic that does not exist. */
+  readonly places: Effect.Effect<ReadonlyArray<Place>, KafkaError>
   /** The first offset of each partition, the one after its last, or the first from a time on (milliseconds since 1970). */
   readonly offsets: (
     places: ReadonlyArray<Place>,
@@ -111,6 +99,24 @@ export interface Member {
     broker: string,
     from: ReadonlyArray<Place & { readonly offset: number }>
   ) => Effect.Effect<ReadonlyArray<Fetched>, KafkaError>
+}
+
+/** A place in a group. All calls may be made at the same time, but for `join`, which is made alone. */
+export interface Member extends Omit<Reader, "places"> {
+  /** The name of the cluster, for ids that are the same in every process. */
+  readonly cluster: Effect.Effect<string, KafkaError>
+  /**
+   * Joins the group, waits for the others, and says what this member has to read.
+   *
+   * `owned` is what it reads so far: the group leaves it that if it can. Fails: `KafkaError`; `refused` also when a
+   * topic does not exist.
+   */
+  readonly join: (owned: ReadonlyArray<Place>) => Effect.Effect<ReadonlyArray<Place>, KafkaError>
+  readonly heartbeat: Effect.Effect<void, KafkaError>
+  /** Partitions without a commit are left out. */
+  readonly committed: (places: ReadonlyArray<Place>) => Effect.Effect<ReadonlyArray<Committed>, KafkaError>
+  /** Returns when the group has noted all of them; otherwise none may be assumed noted. */
+  readonly commit: (offsets: ReadonlyArray<Committed>) => Effect.Effect<void, KafkaError>
   /** Whether topics or partitions have appeared since the last join: then it is time to join again. */
   readonly grown: Effect.Effect<boolean, KafkaError>
   /** Tells the group not to wait for this member. */
@@ -184,6 +190,7 @@ export class KafkaClient extends Context.Service<
     readonly member: (options: MemberOptions) => Effect.Effect<Member, never, Scope.Scope>
     readonly producer: (options: ProducerOptions) => Effect.Effect<Producer, never, Scope.Scope>
     readonly transactions: (options: TransactionsOptions) => Effect.Effect<Transactions, never, Scope.Scope>
+    readonly reader: (connection: Connection, topic: string) => Effect.Effect<Reader, never, Scope.Scope>
     /** All records of a topic that lie in it now, partition by partition. A topic that does not exist has none. */
     readonly readAll: (
       connection: Connection,

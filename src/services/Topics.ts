@@ -33,14 +33,18 @@ export interface Position {
   readonly settled: string
 }
 
-/** One group's hold on a topic, exclusive while its scope is open. */
-export interface Reader {
-  readonly position: Effect.Effect<Position, TopicError>
+/** Looks at a topic without a position: takes nothing, holds nothing, and keeps nothing from being dropped. */
+export interface Onlooker {
   /** At most `count` records and about `bytes`, from `offset` on; empty when there are none yet. */
   readonly read: (offset: number, count: number, bytes: number) => Effect.Effect<ReadonlyArray<TopicRecord>, TopicError>
-  readonly commit: (position: Position) => Effect.Effect<void, TopicError>
   /** Returns when there may be records from `offset` on. */
   readonly wait: (offset: number) => Effect.Effect<void>
+}
+
+/** One group's hold on a topic, exclusive while its scope is open. */
+export interface Reader extends Onlooker {
+  readonly position: Effect.Effect<Position, TopicError>
+  readonly commit: (position: Position) => Effect.Effect<void, TopicError>
 }
 
 export class Topics extends Context.Service<
@@ -54,6 +58,8 @@ export class Topics extends Context.Service<
       group: string,
       from: "earliest" | "latest"
     ) => Effect.Effect<Reader, TopicError, Scope.Scope>
+    /** Beside all groups; the topic may appear later. */
+    readonly look: (topic: string) => Onlooker
     /** First and next offset. */
     readonly range: (topic: string) => Effect.Effect<{ readonly first: number; readonly next: number }, TopicError>
   }

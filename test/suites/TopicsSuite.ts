@@ -32,6 +32,7 @@ export const suite = <E>(
   describe(`${name} as topics`, () => {
     logs(layer)
     groups(layer)
+    onlookers(layer)
     retention(layerWith)
   })
 }
@@ -189,6 +190,40 @@ const groups = <E>(layer: Layer.Layer<Topics, E>): void => {
   )
 }
 
+const onlookers = <E>(layer: Layer.Layer<Topics, E>): void => {
+  it.live("lets anybody look beside the groups, from any offset, also before there is a topic", () =>
+    Effect.gen(function* () {
+      const topics = yield* Topics
+      const early = topics.look("t")
+      assert.deepStrictEqual(yield* early.read(0, 10, all), [])
+      assert.deepStrictEqual(yield* topics.range("t"), { first: 0, next: 0 })
+      yield* topics.append("t", records(0, 10))
+      const group = yield* topics.open("t", "g", "earliest")
+      assert.deepStrictEqual(yield* offsetsOf(early.read(0, 1000, all)), offsets(0, 10))
+      assert.deepStrictEqual(yield* offsetsOf(topics.look("t").read(7, 2, all)), [7, 8])
+      assert.deepStrictEqual(yield* topics.look("other").read(0, 10, all), [])
+      const [{ headers, id, key, value }] = (yield* early.read(4, 1, all)) as unknown as [NewRecord]
+      assert.deepStrictEqual([{ headers, id, key, value: new Uint8Array(value) }], records(4, 1))
+      // Nothing was taken, and the position is as free as before.
+      assert.deepStrictEqual(yield* group.position, { watermark: 0, settled: "" })
+    }).pipe(Effect.scoped, Effect.provide(layer))
+  )
+
+  it.effect("wakes onlookers, also those of a topic that was not there", () =>
+    Effect.gen(function* () {
+      const topics = yield* Topics
+      const waiting = yield* Effect.forkChild(topics.look("t").wait(0))
+      const later = yield* Effect.forkChild(topics.look("t").wait(1))
+      yield* topics.append("elsewhere", records(0, 1))
+      yield* topics.append("t", records(0, 1))
+      yield* Fiber.join(waiting)
+      assert.isUndefined(later.pollUnsafe())
+      yield* topics.append("t", records(1, 1))
+      yield* Fiber.join(later)
+    }).pipe(Effect.scoped, Effect.provide(layer))
+  )
+}
+
 const retention = <E>(layerWith: (retention: Retention) => Layer.Layer<Topics, E>): void => {
   const hour = 3_600_000
 
@@ -210,6 +245,17 @@ const retention = <E>(layerWith: (retention: Retention) => Layer.Layer<Topics, E
       // From before the first record it goes on with the first.
       assert.deepStrictEqual(yield* offsetsOf(slow.read(0, 2, all)), [10, 11])
     }).pipe(Effect.scoped, Effect.provide(layerWith({ retentionMillis: hour })))
+  )
+
+  it.effect("drops also what an onlooker has not seen, who goes on with the first there is", () =>
+    Effect.gen(function* () {
+      const topics = yield* Topics
+      const onlooker = topics.look("t")
+      for (let i = 0; i < 50; i++) yield* topics.append("t", large(10))
+      const { first, next } = yield* topics.range("t")
+      assert.isAbove(first, 0)
+      assert.deepStrictEqual(yield* offsetsOf(onlooker.read(0, 1000, all)), offsets(first, next))
+    }).pipe(Effect.provide(layerWith({ retentionBytes: 100_000 })))
   )
 
   it.effect("drops the oldest of what is too much", () =>
