@@ -1,5 +1,6 @@
 /** The answers of /api/v1: what was asked for as JSON, and problems as RFC 9457 has them, each with a stable code. */
 import { DateTime } from "effect"
+import type { Denial } from "../services/GatewayAccess.ts"
 import type { HttpResponse } from "../services/HttpHost.ts"
 import type { SchemaVersion } from "../services/SchemaRegistry.ts"
 import type { Checked, Found, Registered } from "./Gateway.ts"
@@ -9,6 +10,8 @@ import type { Sent } from "./GatewaySend.ts"
 export const codes = {
   "name-invalid": 400,
   "request-invalid": 400,
+  unauthorized: 401,
+  forbidden: 403,
   "not-registered": 404,
   "already-registered": 409,
   "schema-conflict": 409,
@@ -16,6 +19,7 @@ export const codes = {
   "schema-invalid": 422,
   "event-invalid": 422,
   "event-refused": 422,
+  "too-many-requests": 429,
   "schema-unusable": 500,
   "registry-failed": 500,
   "not-published": 502,
@@ -47,6 +51,13 @@ export const problem = (code: Code, detail: string, more: Readonly<Record<string
   detail,
   ...more
 })
+
+/** What any request may be answered, where access is asked for. */
+export const denials = ["unauthorized", "forbidden", "too-many-requests", "busy"] as const
+
+const deniedCodes = { 401: "unauthorized", 403: "forbidden", 429: "too-many-requests", 503: "busy" } as const
+
+export const denied = ({ reason, status }: Denial): HttpResponse => response(problem(deniedCodes[status], reason))
 
 type Failed =
   | Exclude<Sent, { readonly _tag: "Sent" }>
@@ -152,10 +163,13 @@ export const versionText = (version: SchemaVersion, withSchema: boolean): string
 
 const titles: Readonly<Record<number, string>> = {
   400: "Bad Request",
+  401: "Unauthorized",
+  403: "Forbidden",
   404: "Not Found",
   409: "Conflict",
   415: "Unsupported Media Type",
   422: "Unprocessable Content",
+  429: "Too Many Requests",
   500: "Internal Server Error",
   502: "Bad Gateway",
   503: "Service Unavailable"

@@ -6,9 +6,10 @@ import type { Checked, Found, Gateway } from "./Gateway.ts"
 import * as Answers from "./GatewayAnswers.ts"
 import * as Bodies from "./GatewayBodies.ts"
 import * as CloudEvents from "./GatewayCloudEvents.ts"
+import type { Guarded } from "./GatewayGuard.ts"
 import type { GatewaySend, Incoming, Sent } from "./GatewaySend.ts"
 
-export interface Operation {
+export interface Operation extends Guarded {
   readonly method: "GET" | "POST"
   /** From the prefix on, with its parameters in braces. */
   readonly path: string
@@ -25,7 +26,6 @@ export interface Operation {
   /** Whether it may give one result for each of several events; 207 when they differ. */
   readonly many?: boolean
   readonly problems: ReadonlyArray<Answers.Code>
-  readonly handle: (request: HttpRequest) => Effect.Effect<HttpResponse>
 }
 
 export interface Options {
@@ -53,6 +53,8 @@ export const operations = (gateway: Gateway, send: GatewaySend, options: Options
     method: "POST",
     path: `${event}/versions`,
     id: "registerVersion",
+    right: "register",
+    registers: true,
     summary: "Registers a version of an event's schema; the latest version again, word for word, changes nothing.",
     takes: { "application/json": { $ref: "#/components/schemas/NewVersion" } },
     gives: { status: 201, schema: "Version" },
@@ -63,6 +65,7 @@ export const operations = (gateway: Gateway, send: GatewaySend, options: Options
     method: "GET",
     path: `${event}/versions`,
     id: "listVersions",
+    right: "read",
     summary: "All versions of an event's schema, oldest first.",
     gives: { status: 200, schema: "Versions" },
     problems: reading,
@@ -72,6 +75,7 @@ export const operations = (gateway: Gateway, send: GatewaySend, options: Options
     method: "GET",
     path: `${event}/versions/{version}`,
     id: "getVersion",
+    right: "read",
     summary: "One version with its schema; `latest` is the latest.",
     gives: { status: 200, schema: "Version" },
     problems: ["request-invalid", ...reading],
@@ -81,6 +85,7 @@ export const operations = (gateway: Gateway, send: GatewaySend, options: Options
     method: "POST",
     path: `${event}/versions/{version}/deprecate`,
     id: "deprecateVersion",
+    right: "register",
     summary:
       'Marks a version as deprecated, or with {"deprecated": false} as good again; it goes on working, with a warning.',
     takes: { "application/json": { $ref: "#/components/schemas/Deprecate" } },
@@ -92,6 +97,7 @@ export const operations = (gateway: Gateway, send: GatewaySend, options: Options
     method: "GET",
     path: "/clients/{client}/events",
     id: "listEvents",
+    right: "read",
     summary: "The latest version of each event of a client.",
     gives: { status: 200, schema: "Events" },
     problems: ["name-invalid", "busy"],
@@ -101,6 +107,7 @@ export const operations = (gateway: Gateway, send: GatewaySend, options: Options
     method: "POST",
     path: event,
     id: "sendEvent",
+    right: "send",
     summary: "Sends one event: JSON, or the bytes of its schema's own form. Answered once the stream has confirmed it.",
     versioned: true,
     keyed: true,
@@ -116,6 +123,7 @@ export const operations = (gateway: Gateway, send: GatewaySend, options: Options
     method: "POST",
     path: `${event}/batch`,
     id: "sendBatch",
+    right: "send",
     summary: "Sends a JSON array of events; each has its own result, and the answer 207 when they differ.",
     versioned: true,
     keyed: true,
@@ -132,6 +140,7 @@ export const operations = (gateway: Gateway, send: GatewaySend, options: Options
     method: "POST",
     path: `${event}/validate`,
     id: "validateEvent",
+    right: "send",
     summary: "Says everything that is wrong with an event, and sends it nowhere.",
     versioned: true,
     takes: { ...anyJson, "application/octet-stream": { type: "string", format: "binary" } },
@@ -148,6 +157,8 @@ export const operations = (gateway: Gateway, send: GatewaySend, options: Options
     method: "POST",
     path: "/cloudevents",
     id: "sendCloudEvents",
+    right: "send",
+    clients: (request) => clientsOf(CloudEvents.read(request)),
     summary: "Sends CloudEvents 1.0 of the type <client>.<event>: structured, binary, or a batch.",
     takes: {
       "application/cloudevents+json": { $ref: "#/components/schemas/CloudEvent" },
@@ -228,6 +239,13 @@ const validation = (version: SchemaVersion, violations: ReadonlyArray<unknown>):
     { status: 200, valid: violations.length === 0, version: version.version, violations },
     Answers.warnings([version])
   )
+
+/** Whose events they are, as far as they can be read. */
+const clientsOf = (read: ReturnType<typeof CloudEvents.read>): ReadonlyArray<string> => {
+  if (Result.isFailure(read)) return []
+  if (read.success._tag === "One") return [read.success.event.client]
+  return read.success.events.flatMap((one) => (Result.isSuccess(one) ? [one.success.client] : []))
+}
 
 const cloudEvents = (send: GatewaySend, request: HttpRequest, batchMax: number): Effect.Effect<HttpResponse> => {
   const read = CloudEvents.read(request)

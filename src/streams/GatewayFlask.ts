@@ -1,16 +1,17 @@
 /** The four routes of the predecessor, with its answers to the byte: Flask 1.1.2's own JSON. */
 import { Effect, Result } from "effect"
+import type { Denial } from "../services/GatewayAccess.ts"
 import type { HttpRequest, HttpResponse } from "../services/HttpHost.ts"
 import * as FlaskJson from "./FlaskJson.ts"
 import * as FormBody from "./FormBody.ts"
 import type { Gateway } from "./Gateway.ts"
+import type { Guarded } from "./GatewayGuard.ts"
 import { type GatewaySend, isJson, parse, parseText, traceOf } from "./GatewaySend.ts"
 import * as JsonText from "./JsonText.ts"
 
-export interface Operation {
+export interface Operation extends Guarded {
   readonly method: "GET" | "POST"
   readonly path: string
-  readonly handle: (request: HttpRequest) => Effect.Effect<HttpResponse>
   /** Its answer while the gateway takes no more. */
   readonly full: HttpResponse
 }
@@ -19,24 +20,29 @@ export const operations = (gateway: Gateway, send: GatewaySend): ReadonlyArray<O
   {
     method: "POST",
     path: "/:client/:event/register_event",
+    right: "register",
+    registers: true,
     handle: (request) => withField(request, "event_schema", (schema) => register(gateway, request, schema)),
     full: failed("failed to register event", true)
   },
   {
     method: "POST",
     path: "/:client/:event/send_event",
+    right: "send",
     handle: (request) => withField(request, "event", (text, value) => sendEvent(send, request, text, value)),
     full: failed("failed to send event", true)
   },
   {
     method: "GET",
     path: "/:client/:event/schema",
+    right: "read",
     handle: (request) => schemaOf(gateway, request),
     full: failed("event not registered", true)
   },
   {
     method: "GET",
     path: "/:client/list_events",
+    right: "read",
     handle: (request) => list(gateway, request),
     full: failed("failed to list events", true)
   }
@@ -125,6 +131,9 @@ const done = (message: string, parts: Readonly<Record<string, string>> = {}): Ht
   headers: json,
   body: FlaskJson.answer({ ...parts, code: '"SUCCEEDED"', msg: FlaskJson.text(message) })
 })
+
+/** The predecessor let everybody in: only the form of its answers is kept. */
+export const denied = ({ reason, status }: Denial): HttpResponse => ({ ...failed(reason), status })
 
 /** What can be done later has another status than before, and the same words: it never came to that. */
 const failed = (message: string, later = false): HttpResponse => ({

@@ -50,7 +50,7 @@ const described = ({ gives, id, keyed, many, path, problems, summary, takes, ver
       : [])
   ]
   const answers: Record<string, unknown> = {}
-  for (const code of problems) {
+  for (const code of new Set([...problems, ...Answers.denials])) {
     const status = Answers.codes[code]
     const known = answers[status] as { readonly description: string } | undefined
     answers[status] = {

@@ -2,6 +2,8 @@
 import { Duration, Effect, Schema, type Scope } from "effect"
 import * as Component from "../services/Component.ts"
 import * as Fields from "../services/Fields.ts"
+import type { Access } from "../services/GatewayAccess.ts"
+import * as GatewayAccess from "../services/GatewayAccess.ts"
 import { HttpHost, type HttpHostError, type HttpRequest, type HttpResponse, type Route } from "../services/HttpHost.ts"
 import type { SchemaLanguages } from "../services/SchemaLanguage.ts"
 import type { SchemaRegistry } from "../services/SchemaRegistry.ts"
@@ -10,6 +12,7 @@ import * as Gateway from "./Gateway.ts"
 import * as Answers from "./GatewayAnswers.ts"
 import * as GatewayApi from "./GatewayApi.ts"
 import * as GatewayFlask from "./GatewayFlask.ts"
+import { guarded } from "./GatewayGuard.ts"
 import * as GatewayOpenApi from "./GatewayOpenApi.ts"
 import * as GatewaySend from "./GatewaySend.ts"
 import * as HttpIntake from "./HttpIntake.ts"
@@ -23,7 +26,11 @@ export interface Options {
   readonly bodyMax?: number | undefined
   /** Units: events in one batch; 500 by default. */
   readonly batchMax?: number | undefined
+  /** Who may use it; everybody by default. */
+  readonly access?: Access | undefined
 }
+
+const open: Access = { check: () => undefined, audit: () => Effect.void }
 
 /** Units: bytes. What the requests at work may hold, each with as much for itself as it takes without a body. */
 const heldBytesMax = 32 * 1024 * 1024
@@ -32,7 +39,13 @@ const requestBytes = 4096
 export const make: (
   options: Options
 ) => Effect.Effect<Source, HttpHostError, HttpHost | SchemaLanguages | SchemaRegistry | Scope.Scope> =
-  Effect.fnUntraced(function* ({ answerWithin = "30 seconds", batchMax = 500, bodyMax = 1024 * 1024, prefix = "" }) {
+  Effect.fnUntraced(function* ({
+    access = open,
+    answerWithin = "30 seconds",
+    batchMax = 500,
+    bodyMax = 1024 * 1024,
+    prefix = ""
+  }) {
     const host = yield* HttpHost
     const gateway = yield* Gateway.make
     const within = Duration.fromInputUnsafe(answerWithin)
@@ -42,15 +55,15 @@ export const make: (
     const operations = GatewayApi.operations(gateway, send, { batchMax })
     const bounded = bound()
     const routes: ReadonlyArray<Route> = [
-      ...GatewayFlask.operations(gateway, send).map(({ full, handle, method, path }) => ({
-        method,
-        path: `${prefix}${path}`,
-        handle: bounded(handle, full)
+      ...GatewayFlask.operations(gateway, send).map((one) => ({
+        method: one.method,
+        path: `${prefix}${one.path}`,
+        handle: bounded(guarded(access, one, GatewayFlask.denied), one.full)
       })),
-      ...operations.map(({ handle, method, path }) => ({
-        method,
-        path: `${api}${path.replaceAll(/\{(\w+)\}/g, ":$1")}`,
-        handle: bounded(handle, full)
+      ...operations.map((one) => ({
+        method: one.method,
+        path: `${api}${one.path.replaceAll(/\{(\w+)\}/g, ":$1")}`,
+        handle: bounded(guarded(access, one, Answers.denied), full)
       })),
       ...documents(api, operations)
     ]
@@ -79,12 +92,21 @@ export const component = Component.source({
     answerWithin: Fields.orElse(Fields.Duration, Duration.seconds(30)),
     bodyMax: Fields.orElse(Fields.Bytes, 1024 * 1024),
     /** Units: events in one batch. */
-    batchMax: Fields.orElse(Fields.int(1, 1000), 500)
+    batchMax: Fields.orElse(Fields.int(1, 1000), 500),
+    ...GatewayAccess.fields
   }),
-  make: (options) =>
-    Effect.mapError(make(options), ({ reason }) => {
-      const expected = `paths that can be taken (${reason})`
-      return new Component.OptionsError({ problems: [{ path: ["prefix"], expected, found: options.prefix ?? "" }] })
+  make: ({ access, rate, ...options }, { folder, hide, pipeline }) =>
+    Effect.gen(function* () {
+      const { address } = yield* HttpHost
+      const wanted = { ...(access && { access }), ...(rate && { rate }) }
+      const where = { folder, hide, pipeline, host: address?.host }
+      const { make: accessOf } = yield* GatewayAccess.GatewayAccess
+      // Without a server the routes say so.
+      const guard = address === undefined ? undefined : yield* accessOf(wanted, where)
+      return yield* Effect.mapError(make({ ...options, access: guard }), ({ reason }) => {
+        const expected = `paths that can be taken (${reason})`
+        return new Component.OptionsError({ problems: [{ path: ["prefix"], expected, found: options.prefix ?? "" }] })
+      })
     })
 })
 
