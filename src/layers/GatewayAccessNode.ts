@@ -15,10 +15,7 @@ export const make: GatewayAccess["Service"]["make"] = Effect.fnUntraced(function
   const clock = yield* Clock.Clock
   const { jwt, keys } = options.access ?? {}
   const files = new Files(where, clock)
-  const keyFile =
-    keys === undefined
-      ? undefined
-      : files.open(["access", "keys"], keys, GatewayKeys.parse, `a file of keys; ${hint(keys)}`)
+  const keyFile = keys === undefined ? undefined : keysOf(keys, files)
   const signers = jwt === undefined ? undefined : signersOf(jwt, files)
   const problems = [...files.problems, ...opennessProblems(options, where)]
   if (problems.length > 0) return yield* new OptionsError({ problems })
@@ -95,7 +92,10 @@ const warningsOf = ({ access }: Options, { host }: Where): ReadonlyArray<string>
 const bucketsOf = ({ rate }: Options): Buckets | undefined =>
   rate && new Buckets({ perSecond: rate.perSecond, burst: rate.burst ?? Math.max(1, Math.ceil(rate.perSecond)) })
 
-const hint = (file: string): string => `sluice key add ${file} <client> makes one`
+const keysOf = (keys: string, files: Files): WatchedFile<GatewayKeys.Keys> | undefined => {
+  const expected = `a file of keys, such as sluice key add ${files.shown(files.at(keys))} <client> makes`
+  return files.open(["access", "keys"], keys, GatewayKeys.parse, expected)
+}
 
 const urlOf = (text: string): URL | undefined =>
   /^https?:\/\//i.test(text) ? (URL.parse(text) ?? undefined) : undefined
@@ -129,8 +129,12 @@ class Files {
     return this.where.hide?.(text) ?? text
   }
 
+  at(name: string): string {
+    return resolve(this.where.folder, name)
+  }
+
   open<A>(path: Problem["path"], name: string, parse: Parse<A>, expected: string): WatchedFile<A> | undefined {
-    const opened = WatchedFile.open(resolve(this.where.folder, name), parse, this.clock.currentTimeMillisUnsafe())
+    const opened = WatchedFile.open(this.at(name), parse, this.clock.currentTimeMillisUnsafe())
     if (Result.isFailure(opened)) {
       this.problems.push({ path, expected: `${expected} (${opened.failure})`, found: name })
       return undefined

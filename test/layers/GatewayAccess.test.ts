@@ -205,7 +205,7 @@ describe("the file of keys", () => {
       assert.deepStrictEqual(missing.problems, [
         {
           path: ["access", "keys"],
-          expected: "a file of keys; sluice key add ./gateway.keys <client> makes one (there is no such file)",
+          expected: `a file of keys, such as sluice key add ${path}/gateway.keys <client> makes (there is no such file)`,
           found: "./gateway.keys"
         }
       ])
