@@ -94,6 +94,9 @@ export const send = Effect.fnUntraced(function* (
     Stream.runFold(
       () => false,
       (_, { outcome }) => outcome._tag === "Stopped"
+    ),
+    Effect.onInterrupt(() =>
+      Console.error(`stopped in the middle: sent ${total.sent}, refused ${total.refused} so far`)
     )
   )
   if (stopped && !json && input.isLines) {

@@ -50,16 +50,16 @@ export const find = (pipelines: Pipelines, { client, event }: Subject): Place | 
   const name = `${client}.${event}`
   const fits: Array<Place & { readonly rank: number }> = []
   for (const { text, ...publisher } of publishersOf(pipelines)) {
-    const fit = (rank: number, topic: string, isShared = false) => fits.push({ ...publisher, topic, isShared, rank })
+    const place = (rank: number, topic: string, isShared = false) => fits.push({ ...publisher, topic, isShared, rank })
     const filled = text.replaceAll(/\{\{\s*envelope\.headers\.(client|event)\s*\}\}/g, (_, header) =>
       header === "client" ? client : event
     )
     const isPlain = !filled.includes("{{")
     const isOwn = /\{\{\s*envelope\.headers\.event\s*\}\}/.test(text)
-    if (isGateway(publisher.pipeline) && isOwn && isPlain) fit(0, filled)
-    else if (filled === name) fit(1, name)
-    else if (!isPlain && couldBe(filled, name)) fit(2, name)
-    else if (isGateway(publisher.pipeline) && isPlain) fit(3, filled, true)
+    if (isGateway(publisher.pipeline) && isOwn && isPlain) place(0, filled)
+    else if (filled === name) place(1, name)
+    else if (!isPlain && couldBe(filled, name)) place(2, name)
+    else if (isGateway(publisher.pipeline) && isPlain) place(3, filled, true)
   }
   const best = Math.min(...fits.map(({ rank }) => rank))
   const found = fits.find(({ rank }) => rank === best)

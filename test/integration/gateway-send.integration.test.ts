@@ -102,6 +102,26 @@ describe("sluice send", () => {
     assert.deepStrictEqual(numbers(published), numbers(fruits(200)))
   })
 
+  it("sends each line of standard input as it comes, and says on Ctrl-C how far it has come", async () => {
+    const { published, url } = await gateway()
+    const { path } = folder({})
+    const main = join(Program.root, "dist/main.js")
+    const args = [main, "send", "SpongeBob/Fruits", "-", "--lines", "--url", url]
+    const child = spawn(process.execPath, args, { cwd: path })
+    let errors = ""
+    child.stderr.on("data", (text) => {
+      errors += text
+    })
+    for (const [n, event] of fruits(3).entries()) {
+      child.stdin.write(ndjson([event]))
+      while (published.length <= n) await sleep(5)
+    }
+    await sleep(100)
+    child.kill("SIGINT")
+    await new Promise((closed) => child.on("close", closed))
+    assert.strictEqual(errors, "stopped in the middle: sent 3, refused 0 so far\n")
+  })
+
   it("keeps the order of the lines with one at a time, and never has more on the way than it may", async () => {
     const slow = async (call: GatewayStandIn.Call) => void (await sleep(call.body.includes('"n":0}') ? 100 : 1))
     const { path } = folder({ "fruits.jsonl": ndjson(fruits(100)) })
