@@ -165,7 +165,10 @@ describe("deadLetters in a config", () => {
           "{ type: kafak, topic: t }",
           'x.yaml:4:26: pipelines.a.deadLetters.type: expected one of store, kafka, azure-queue, found "kafak" (did you mean kafka?)'
         ],
-        ["{ topic: t }", "x.yaml:4:5: pipelines.a.deadLetters.type: expected one of store, kafka, azure-queue, found nothing"],
+        [
+          "{ topic: t }",
+          "x.yaml:4:5: pipelines.a.deadLetters.type: expected one of store, kafka, azure-queue, found nothing"
+        ],
         [
           "{ type: kafka, brokers: b }",
           "x.yaml:4:5: pipelines.a.deadLetters.topic: expected a value, since it is required, found nothing"
