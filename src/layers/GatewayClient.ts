@@ -49,8 +49,10 @@ const idempotency = "idempotency-key"
 
 const schemaBody = ({ compatibility, schema, type }: NewSchema): string => {
   const rest = JSON.stringify({ type, ...(compatibility === undefined ? undefined : { compatibility }) })
-  // JSON text stays as it was written: its numbers may be larger than ours.
-  return `${rest.slice(0, -1)},"schema":${type === "protobuf" ? JSON.stringify(schema) : schema}}`
+  // JSON stays as it was written: its numbers may be larger than ours. A text in its place is read as a schema's text,
+  // so a schema that is a text itself, as Avro's "string", goes there as the text it is written in.
+  const isText = type === "protobuf" || schema.trimStart().startsWith('"')
+  return `${rest.slice(0, -1)},"schema":${isText ? JSON.stringify(schema) : schema}}`
 }
 
 const Sent = Schema.Struct({ id: Schema.optionalKey(Schema.String), version: Schema.optionalKey(Schema.Int) })

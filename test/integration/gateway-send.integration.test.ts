@@ -314,7 +314,7 @@ describe("sluice register", () => {
       [
         `{"type":"json","schema":${schema}}`,
         `{"type":"json","schema":${schema}}`,
-        '{"type":"avro","compatibility":"backward","schema":"string"}',
+        '{"type":"avro","compatibility":"backward","schema":"\\"string\\""}',
         JSON.stringify({ type: "protobuf", schema: proto })
       ].map((body) => body.trimEnd())
     )
