@@ -39,7 +39,7 @@ describe.skipIf(Kafka.reason !== undefined)("dead letters on a topic", () => {
     const { dead, endpoint, group, mended, out, program, topic } = await setUp()
     const key = Buffer.from([0, 0xff, 1])
     const value = Buffer.from("poison \u0000\u00ff", "latin1")
-    const timestamp = `${Date.UTC(2026, 0, 1)}`
+    const timestamp = `${Date.now() - 86_400_000}`
     const headers = { tenant: "a", "sluice-own": "mine" }
     await kit.send(topic, [
       { partition: 1, key: "a", value: '{"n":1}' },

@@ -1,4 +1,5 @@
 /** ZeroMQ on real sockets: nothing lost by a clean stop, senders that wait, topics, CURVE, restarts, and the program. */
+import { createServer } from "node:net"
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Redacted, References, Stream } from "effect"
@@ -27,14 +28,18 @@ const layer = Layer.mergeAll(
 )
 
 /** An address nobody has just now. */
+/** Below the ports that the system gives to connections of others, which come and go meanwhile. */
+let lastPort = 20_000 + ((process.pid * 37) % 10_000)
 const free = Effect.promise(async () => {
-  const socket = new Zmq.Pull()
-  socket.linger = 0
-  await socket.bind("tcp://127.0.0.1:*")
-  const address = socket.lastEndpoint!
-  await socket.unbind(address)
-  socket.close()
-  return address
+  for (;;) {
+    const port = ++lastPort
+    const server = createServer()
+    const isFree = await new Promise<boolean>((tried) => {
+      server.once("error", () => tried(false)).listen(port, "127.0.0.1", () => tried(true))
+    })
+    await new Promise((closed) => server.close(closed))
+    if (isFree) return `tcp://127.0.0.1:${port}`
+  }
 })
 const bind = async (socket: Zmq.Socket, address: string) => {
   for (let i = 0; ; i++) {
