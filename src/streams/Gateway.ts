@@ -94,6 +94,8 @@ export const nameProblem = ({ client, event }: Subject): string | undefined => {
   const ofClient = clientProblem(client)
   if (ofClient !== undefined) return ofClient
   if (!/^[A-Za-z0-9._-]+$/.test(event)) return "the event's name may have letters, digits and . _ - only"
+  // As a part of a path they mean another path.
+  if (event === "." || event === "..") return "the event's name may not be . or .."
   if (client.length + 1 + event.length > nameMax) return `<client>.<event> may have ${nameMax} characters`
   return undefined
 }

@@ -48,7 +48,7 @@ export const eventOf = (request: HttpRequest, version: number | undefined): Resu
     version,
     body,
     contentType,
-    id: request.headers["idempotency-key"],
+    id: keyOf(request),
     headers: traceOf(request)
   }))
 }
@@ -64,7 +64,7 @@ export const eventsOf = (
     if (texts === undefined || !Array.isArray(value)) return Result.fail("a batch is a JSON array of events")
     if (texts.length > batchMax) return Result.fail(`a batch may hold ${batchMax} events`)
     if (texts.length === 0) return Result.fail("a batch holds one event at least")
-    const key = request.headers["idempotency-key"]
+    const key = keyOf(request)
     const headers = traceOf(request)
     return Result.succeed(
       texts.map((text, i) => ({
@@ -72,7 +72,7 @@ export const eventsOf = (
         version,
         body: { _tag: "Value", text, value: value[i] as unknown },
         contentType: "application/json",
-        id: key === undefined || key === "" ? undefined : `${key}/${i}`,
+        id: key === undefined ? undefined : `${key}#${i}`,
         headers
       }))
     )
@@ -89,3 +89,9 @@ const objectOf = (request: HttpRequest, fields: ReadonlyArray<string>) =>
     }
     return Result.succeed({ texts, value: value as Readonly<Record<string, unknown>> })
   })
+
+/** Escaped, so that the key of one event is never that of a batch and one of its events. */
+export const keyOf = ({ headers }: HttpRequest): string | undefined => {
+  const key = headers["idempotency-key"]
+  return key === undefined || key === "" ? undefined : encodeURIComponent(key)
+}

@@ -93,7 +93,8 @@ const incoming = (attributes: Attributes, body: Body, request: HttpRequest): Res
     event: (type as string).slice(dot + 1),
     body,
     contentType: datacontenttype as string,
-    id: `${source}/${id}`,
+    // Two of them are one only when both parts are the same: a source is a URI, and may end where an id begins.
+    id: `ce:${escaped(source)}#${escaped(id)}`,
     key: typeof partitionkey === "string" ? partitionkey : undefined,
     headers
   })
@@ -104,3 +105,5 @@ const percentDecoded = (value: string): string =>
     Result.try(() => decodeURIComponent(value)),
     () => value
   )
+
+const escaped = (text: unknown): string => encodeURIComponent(String(text).toWellFormed())

@@ -5,6 +5,7 @@ import type { HttpRequest, HttpResponse } from "../services/HttpHost.ts"
 import * as FlaskJson from "./FlaskJson.ts"
 import * as FormBody from "./FormBody.ts"
 import type { Gateway } from "./Gateway.ts"
+import { keyOf } from "./GatewayBodies.ts"
 import type { Guarded } from "./GatewayGuard.ts"
 import { type GatewaySend, isJson, parse, parseText, traceOf } from "./GatewaySend.ts"
 import * as JsonText from "./JsonText.ts"
@@ -61,7 +62,7 @@ const sendEvent = Effect.fnUntraced(function* (send: GatewaySend, request: HttpR
     ...subjectOf(request),
     body: { _tag: "Value", text, value },
     contentType: "application/json",
-    id: request.headers["idempotency-key"],
+    id: keyOf(request),
     headers: traceOf(request)
   })
   if (sent._tag === "Sent") return done("event sent")

@@ -227,6 +227,29 @@ describe("/api/v1", () => {
     }).pipe(Effect.provide(layer))
   )
 
+  it.live("takes no two CloudEvents, keys and items of batches for one", () =>
+    Effect.gen(function* () {
+      const { published, url } = yield* registered()
+      const cloud = (source: string, id: string, n: number) =>
+        send(
+          `${url}/api/v1/cloudevents`,
+          "application/cloudevents+json",
+          JSON.stringify({ specversion: "1.0", type: "shop.order.paid", source, id, data: { id: n } })
+        )
+      yield* cloud("/a", "b/c", 1)
+      yield* cloud("/a/b", "c", 2)
+      yield* cloud("/a", "b/c", 3)
+      assert.strictEqual(published.length, 2)
+      const own = `${url}/api/v1/clients/shop/events/order.paid`
+      const keyed = (path: string, key: string, body: string) =>
+        send(`${own}${path}`, "application/json", body, { "idempotency-key": key })
+      yield* keyed("/batch", "k", '[{"id":4},{"id":5}]')
+      yield* keyed("", "k#1", '{"id":6}')
+      yield* keyed("", "ce:/a#b/c", '{"id":7}')
+      assert.strictEqual(published.length, 6)
+    }).pipe(Effect.provide(layer))
+  )
+
   it.live("takes CloudEvents, structured, binary and as a batch", () =>
     Effect.gen(function* () {
       const { published, url } = yield* registered()
@@ -235,7 +258,7 @@ describe("/api/v1", () => {
         JSON.stringify({ specversion: "1.0", id, source: "/s", type: "shop.order.paid", ...more })
       const structured = "application/cloudevents+json; charset=utf-8"
       const first = yield* send(to, structured, event("1").replace('{"id":1}', '{"id": 1.0}'))
-      assert.deepStrictEqual(told(first)[2].id, "shop.order.paid//s/1")
+      assert.deepStrictEqual(told(first)[2].id, "shop.order.paid/ce:%2Fs#1")
       const trace = { traceparent: "00-1-2-03", authorization: "Bearer secret", cookie: "a=b" }
       const binary = {
         "ce-specversion": "1.0",
