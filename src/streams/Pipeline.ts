@@ -118,6 +118,8 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
       Effect.provideService(Downstream, road.downstream),
       Effect.forkScoped
     )
+    // Without a drain, too, nothing that a codec waits for may hold the end of the scope.
+    yield* Effect.addFinalizer(() => Effect.sync(() => road.stopDecoding()))
 
     const mailbox = yield* Queue.bounded<Effect.Effect<unknown>>(mailboxMax)
     yield* Queue.take(mailbox).pipe(Effect.flatten, Effect.forever, Effect.forkScoped)
@@ -147,8 +149,12 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
           yield* Effect.timeoutOption(Deferred.await(taken), stopMillis - roomMillis)
         }
       }
+      const deadlineMillis = reason._tag === "Drained" ? reason.deadlineMillis : drainMillisDefault
+      // What a codec still waits for holds the intake; only what cannot be given again is worth the whole time.
+      if (!plan.source.redelivers) yield* Effect.timeoutOption(Fiber.interrupt(intake), deadlineMillis)
+      road.stopDecoding()
       yield* Fiber.interrupt(intake)
-      yield* road.drain(reason._tag === "Drained" ? reason.deadlineMillis : drainMillisDefault)
+      yield* road.drain(deadlineMillis)
       state = reason._tag === "Drained" ? "ended" : "failed"
       return yield* reason._tag === "Drained" ? Deferred.succeed(ended, undefined) : Deferred.fail(ended, reason.error)
     }).pipe(Effect.forkScoped)

@@ -1,5 +1,5 @@
 /** The road of a pipeline: takes deliveries, decodes, orders them by key, runs their legs, publishes, and settles each once. */
-import { Effect, Exit, type Fiber, MutableList } from "effect"
+import { Cause, Effect, Exit, type Fiber, MutableList } from "effect"
 import type { DecodeError } from "../services/Codec.ts"
 import { acked, type Delivery, weightOf } from "../services/Delivery.ts"
 import type { Detection, Event } from "../services/Event.ts"
@@ -8,6 +8,7 @@ import { isLater, type Ready } from "../services/Ready.ts"
 import type { Reply } from "../services/Reply.ts"
 import type { Downstream } from "../services/Source.ts"
 import type * as Burial from "./Burial.ts"
+import { Decoding } from "./Decoding.ts"
 import { Endings, type Options as EndingsOptions, type RoadFailure } from "./Endings.ts"
 import { Finding, type Found } from "./Finding.ts"
 import { Intake } from "./Intake.ts"
@@ -31,6 +32,7 @@ export class Road implements LegEnds, Found {
   readonly lanes = new Lanes<Work>()
   readonly slots: Slots
   readonly intake: Intake
+  private readonly decoding: Decoding
   private readonly endings: Endings
   private readonly routes: Routes
   private quieters: Array<() => void> = []
@@ -47,6 +49,7 @@ export class Road implements LegEnds, Found {
     this.options = options
     this.stats = options.stats
     this.slots = new Slots(plan.concurrency, runner)
+    this.decoding = new Decoding(runner)
     this.intake = new Intake({
       buffer: plan.buffer,
       runner,
@@ -117,9 +120,18 @@ export class Road implements LegEnds, Found {
 
   // What waits has a method of its own on this road: a closure in a method costs each call of it an allocation.
   private decodeLater(work: Work, later: Effect.Effect<Event, DecodeError>): Fiber.Fiber<unknown, unknown> | undefined {
-    return this.options.runner.start(later, (exit) =>
-      Exit.isSuccess(exit) ? this.decoded(work, exit.value) : this.undecodable(work, sentence(exit.cause))
-    )
+    return this.decoding.start(later, (exit) => {
+      if (Exit.isSuccess(exit)) return this.decoded(work, exit.value)
+      if (!Cause.hasInterruptsOnly(exit.cause)) return this.undecodable(work, sentence(exit.cause))
+      // What comes behind it must not overtake it.
+      if (this.options.plan.source.redelivers) this.closed ??= "shutdown"
+      this.giveBackOrBury(work, "shutdown")
+    })
+  }
+
+  /** What the codec waits for is given back, or buried where its source cannot give it again. */
+  stopDecoding(): void {
+    this.options.runner.turn(() => this.decoding.stop())
   }
 
   private undecodable(work: Work, reason: string): void {
