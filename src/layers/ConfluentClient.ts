@@ -43,7 +43,7 @@ const schemasMaxDefault = 1_000
 const textBytesMaxDefault = 8 * 1024 * 1024
 /** Units: milliseconds between two requests while the registry is away, and at most when it asks for more. */
 const backoffMillis = 200
-const backoffMaxMillis = 10_000
+const backoffMaxMillis = 2_000
 const retryAfterMaxMillis = 300_000
 
 /** Source: https://docs.confluent.io/platform/current/schema-registry/develop/api.html#content-types */
