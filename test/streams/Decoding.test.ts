@@ -87,8 +87,7 @@ describe("Decoding", () => {
       assert.isUndefined(drained.pollUnsafe())
       assert.deepStrictEqual(ends(), [["first", "Acked"]])
       yield* TestClock.adjust("2 seconds")
-      yield* TestClock.adjust("30 seconds")
-      yield* Fiber.join(drained)
+      assert.isDefined(drained.pollUnsafe())
       assert.deepStrictEqual(ends().toSorted(), [
         ["first", "Acked"],
         ["second", "Buried"],
