@@ -18,6 +18,7 @@ import * as SourceTopic from "../streams/SourceTopic.ts"
 import * as SourceZeroMq from "../streams/SourceZeroMq.ts"
 import * as CodecBytes from "./CodecBytes.ts"
 import * as CodecCloudEvents from "./CodecCloudEvents.ts"
+import * as CodecConfluent from "./CodecConfluent.ts"
 import * as CodecJson from "./CodecJson.ts"
 import * as CodecText from "./CodecText.ts"
 import * as DetectorField from "./DetectorField.ts"
@@ -52,7 +53,8 @@ export const codecs: ReadonlyArray<CodecComponent> = [
   CodecJson.component,
   CodecText.component,
   CodecBytes.component,
-  CodecCloudEvents.component
+  CodecCloudEvents.component,
+  CodecConfluent.component
 ]
 
 export const detectors: ReadonlyArray<DetectorComponent> = [DetectorRules.component, DetectorField.component]

@@ -1,5 +1,5 @@
 /** A pipeline as an actor: takes from its source until the input ends, it is drained, or it fails; controlled by a mailbox. */
-import { Cause, Deferred, Effect, Fiber, Option, Queue, References, Schema, type Scope, Stream } from "effect"
+import { Cause, Deferred, Duration, Effect, Fiber, Option, Queue, References, Schema, type Scope, Stream } from "effect"
 import { DeadLetters, type Letter, type Replayed } from "../services/DeadLetters.ts"
 import { Dedupe } from "../services/Dedupe.ts"
 import type { Delivery } from "../services/Delivery.ts"
@@ -118,6 +118,8 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
       Effect.provideService(Downstream, road.downstream),
       Effect.forkScoped
     )
+    // Without a drain, too, nothing that a codec waits for may hold the end of the scope.
+    yield* Effect.addFinalizer(() => Effect.sync(() => road.stopDecoding()))
 
     const mailbox = yield* Queue.bounded<Effect.Effect<unknown>>(mailboxMax)
     yield* Queue.take(mailbox).pipe(Effect.flatten, Effect.forever, Effect.forkScoped)
@@ -147,8 +149,14 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
           yield* Effect.timeoutOption(Deferred.await(taken), stopMillis - roomMillis)
         }
       }
+      const deadlineMillis = reason._tag === "Drained" ? reason.deadlineMillis : drainMillisDefault
+      // What a codec still waits for holds the intake; only what cannot be given again is worth the whole time.
+      const [waited] = yield* plan.source.redelivers
+        ? Effect.succeed([Duration.zero])
+        : Effect.timed(Effect.timeoutOption(Fiber.interrupt(intake), deadlineMillis))
+      road.stopDecoding()
       yield* Fiber.interrupt(intake)
-      yield* road.drain(reason._tag === "Drained" ? reason.deadlineMillis : drainMillisDefault)
+      yield* road.drain(Math.max(0, deadlineMillis - Duration.toMillis(waited!)))
       state = reason._tag === "Drained" ? "ended" : "failed"
       return yield* reason._tag === "Drained" ? Deferred.succeed(ended, undefined) : Deferred.fail(ended, reason.error)
     }).pipe(Effect.forkScoped)

@@ -1,5 +1,5 @@
 /** The road of a pipeline: takes deliveries, decodes, orders them by key, runs their legs, publishes, and settles each once. */
-import { Effect, Exit, type Fiber, MutableList } from "effect"
+import { Effect, type Fiber, MutableList } from "effect"
 import type { DecodeError } from "../services/Codec.ts"
 import { acked, type Delivery, weightOf } from "../services/Delivery.ts"
 import type { Detection, Event } from "../services/Event.ts"
@@ -8,6 +8,7 @@ import { isLater, type Ready } from "../services/Ready.ts"
 import type { Reply } from "../services/Reply.ts"
 import type { Downstream } from "../services/Source.ts"
 import type * as Burial from "./Burial.ts"
+import { type Decoded, Decoding } from "./Decoding.ts"
 import { Endings, type Options as EndingsOptions, type RoadFailure } from "./Endings.ts"
 import { Finding, type Found } from "./Finding.ts"
 import { Intake } from "./Intake.ts"
@@ -15,7 +16,6 @@ import { Lanes } from "./Lanes.ts"
 import { KeyError } from "./Plan.ts"
 import { Publishing } from "./Publishing.ts"
 import { copy, Routes } from "./Routes.ts"
-import { sentence } from "./Runner.ts"
 import { Slots } from "./Slots.ts"
 import type { Stats } from "./Stats.ts"
 import { Attempt, lost, type Verdict } from "./Target.ts"
@@ -26,11 +26,12 @@ export type Options = Omit<EndingsOptions, "onSettled">
 /** Units: milliseconds. How long an interrupted leg may take to end. */
 const interruptMillis = 5_000
 
-export class Road implements LegEnds, Found {
+export class Road implements Decoded, LegEnds, Found {
   readonly stats: Stats
   readonly lanes = new Lanes<Work>()
   readonly slots: Slots
   readonly intake: Intake
+  private readonly decoding: Decoding
   private readonly endings: Endings
   private readonly routes: Routes
   private quieters: Array<() => void> = []
@@ -47,6 +48,7 @@ export class Road implements LegEnds, Found {
     this.options = options
     this.stats = options.stats
     this.slots = new Slots(plan.concurrency, runner)
+    this.decoding = new Decoding(runner, this)
     this.intake = new Intake({
       buffer: plan.buffer,
       runner,
@@ -110,19 +112,23 @@ export class Road implements LegEnds, Found {
     } catch (thrown) {
       ready = Effect.die(thrown)
     }
-    if (isLater(ready)) return this.decodeLater(work, ready)
+    if (isLater(ready)) return this.decoding.start(work, ready)
     this.decoded(work, ready)
     return undefined
   }
 
-  // What waits has a method of its own on this road: a closure in a method costs each call of it an allocation.
-  private decodeLater(work: Work, later: Effect.Effect<Event, DecodeError>): Fiber.Fiber<unknown, unknown> | undefined {
-    return this.options.runner.start(later, (exit) =>
-      Exit.isSuccess(exit) ? this.decoded(work, exit.value) : this.undecodable(work, sentence(exit.cause))
-    )
+  /** What the codec waits for is given back, or buried where its source cannot give it again. */
+  stopDecoding(): void {
+    this.options.runner.turn(() => this.decoding.stop())
   }
 
-  private undecodable(work: Work, reason: string): void {
+  undecided(work: Work): void {
+    // What comes behind it must not overtake it.
+    if (this.options.plan.source.redelivers) this.closed ??= "shutdown"
+    this.giveBackOrBury(work, "shutdown")
+  }
+
+  undecodable(work: Work, reason: string): void {
     const { plan } = this.options
     if (plan.source.answers && work.delivery.resume === undefined) {
       this.stats.refused++
@@ -131,7 +137,7 @@ export class Road implements LegEnds, Found {
     this.stop(work, plan.onDecodeError, { stage: "decode", reason, attempts: 1 })
   }
 
-  private decoded(work: Work, event: Event): void {
+  decoded(work: Work, event: Event): void {
     const { key, onKeyError } = this.options.plan
     if (key !== undefined) {
       const read = key(event)

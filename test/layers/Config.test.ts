@@ -110,6 +110,17 @@ describe("Config", () => {
           ].join("\n")
         ],
         [
+          `pipelines:\n  a:\n    ${stdin}\n    decode: { type: confluent, url: "localhost:8081", password: 12345678 }\n`,
+          [
+            'x.yaml:4:37: pipelines.a.decode.url: expected a URL such as http://localhost:9000/path, found "localhost:8081"',
+            "x.yaml:4:65: pipelines.a.decode.password: expected text, in quotes where it could be read as something else; what came is not shown"
+          ].join("\n")
+        ],
+        [
+          `pipelines:\n  a:\n    ${stdin}\n    decode: { type: confluent, url: "http://localhost:8081", password: "\${SECRET}" }\n`,
+          'x.yaml:4:5: pipelines.a.decode.username: expected a username, since there is a password, found "none"'
+        ],
+        [
           `pipelines:\n  a:\n    ${stdin}\n    concurrency: many\n`,
           'x.yaml:4:18: pipelines.a.concurrency: expected a whole number from 1 to 100000, found "many"'
         ],
