@@ -54,7 +54,8 @@ Cli.main(argv.slice(2)).pipe(
   NodeRuntime.runMain({
     disableErrorReporting: true,
     teardown: (result, end) => {
-      if (Exit.isSuccess(result) || Cause.hasInterruptsOnly(result.cause)) return end(0)
+      if (Exit.isSuccess(result)) return end(0)
+      if (Cause.hasInterruptsOnly(result.cause)) return end(Cli.interruptedCode(argv.slice(2)))
       const failure = result.cause.reasons.find(Cause.isFailReason)
       if (failure !== undefined) return end((failure.error as { readonly code: number }).code)
       stderr.write(`sluice failed: ${Cause.pretty(result.cause).split("\n")[0]}\n`)

@@ -189,6 +189,9 @@ const sluice = Command.make("sluice").pipe(
 
 const commands = ["run", "check", "schema", "graph", "dlq", "journal", "send", "register", "listen", "key"]
 
+/** The exit code of an interrupted command: a run that is stopped is done, and what is sent only in part is not. */
+export const interruptedCode = (args: ReadonlyArray<string>): 0 | 1 => (args.includes("send") ? 1 : 0)
+
 /** Runs the arguments after the program's name. Fails: `Exit`, when everything has been said. */
 export const main = (
   args: ReadonlyArray<string>

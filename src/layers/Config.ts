@@ -225,13 +225,18 @@ const rulesBetweenFields = function* ({ http, pipelines, storage }: Config): Gen
     const expected = `one pipeline that reads stdin (${readers[0]![0]} does)`
     yield { path: ["pipelines", name, "source", "type"], expected, found: "stdin again" }
   }
-  for (const [name, { deadLetters, source }] of Object.entries(pipelines)) {
+  for (const [name, { deadLetters, dispatch, publish, source }] of Object.entries(pipelines)) {
     if (deadLetters?.type === "kafka" && deadLetters.brokers === undefined && source.type !== "kafka") {
       const path = ["pipelines", name, "deadLetters", "brokers"]
       yield { path, expected: "the brokers, since the pipeline's source is not kafka", found: undefined }
     }
     if (!/^[\p{L}\p{N}_][\p{L}\p{N} ._/-]*$/u.test(name)) {
       yield { path: ["pipelines", name], expected: "a name of letters, digits, spaces and . _ / -", found: name }
+    }
+    const takes = publish.some(({ when }) => when === undefined || [when].flat().includes("accepted"))
+    if (source.type === "gateway" && dispatch.length === 0 && !takes) {
+      const expected = "a publisher that takes accepted events: without one they would be confirmed and be nowhere"
+      yield { path: ["pipelines", name, "publish"], expected, found: publish.length === 0 ? undefined : "others" }
     }
     if (source.type === "http" && reserved.includes(String(source.path))) {
       yield {

@@ -81,6 +81,7 @@ const survey = (
     if (object instanceof protobuf.Enum) {
       enums.push(object)
       count(Object.keys(object.values).length)
+      if (Object.values(object.values)[0] !== 0) throw new Error(`the first value of ${object.fullName} is not 0`)
     }
     if (object instanceof protobuf.Type) {
       messages.push(object)
@@ -88,6 +89,8 @@ const survey = (
       if ((object.extensions as ReadonlyArray<unknown> | undefined)?.length)
         throw new Error(`${object.fullName} is not proto3`)
       for (const field of object.fieldsArray) {
+        if (!isFieldNumber(field.id))
+          throw new Error(`${field.fullName} has the number ${field.id}, which is not allowed`)
         if (field.required || field.options?.default !== undefined) throw new Error(`${field.fullName} is not proto3`)
       }
     }
@@ -95,6 +98,9 @@ const survey = (
   }
   for (const nested of root.nestedArray) visit(nested, 1)
 }
+
+/** Source: https://protobuf.dev/programming-guides/proto3/#assigning */
+const isFieldNumber = (id: number): boolean => id >= 1 && id < 2 ** 29 && !(id >= 19_000 && id < 20_000)
 
 const withoutComments = (text: string): string =>
   text.replaceAll(/"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|\/\/[^\n]*|\/\*[\s\S]*?\*\//g, (token) =>

@@ -1,5 +1,5 @@
 /** The rules of the event gateway: which schemas may be registered under which names, and which events are valid. */
-import { Effect, Option, Result, type Scope } from "effect"
+import { Clock, Effect, Option, Result, type Scope } from "effect"
 import { SchemaInvalid, SchemaLanguages, type Violation } from "../services/SchemaLanguage.ts"
 import {
   type Compatibility,
@@ -10,6 +10,7 @@ import {
   type SchemaVersion,
   type Subject
 } from "../services/SchemaRegistry.ts"
+import { GatewayPatience } from "./GatewayPatience.ts"
 import * as GatewaySchemas from "./GatewaySchemas.ts"
 
 export interface NewSchema extends Subject {
@@ -32,6 +33,8 @@ export interface Away {
   readonly _tag: "Away"
   readonly reason: string
   readonly retryable: boolean
+  /** For whoever asked, where that may read more than that it cannot be done. */
+  readonly told?: string
 }
 
 export interface Unregistered {
@@ -110,6 +113,21 @@ export const make: Effect.Effect<Gateway, never, SchemaLanguages | SchemaRegistr
     const registry = yield* SchemaRegistry
     const languages = yield* SchemaLanguages
     const schemas = yield* GatewaySchemas.make(registry, languages)
+    const clock = yield* Clock.Clock
+    const patience = new GatewayPatience()
+    /** Checks are work of the one thread there is, of which each client has its share. */
+    const checkFairly = (subject: Subject, version: number | undefined, body: Body): Effect.Effect<Checked> =>
+      Effect.suspend(() => {
+        const wait = patience.wait(subject.client, clock.currentTimeMillisUnsafe())
+        if (wait > 0) return Effect.succeed(tooSlow(wait))
+        return check(schemas, subject, version, body, (validate) => {
+          const begun = clock.currentTimeMillisUnsafe()
+          const violations = validate()
+          const now = clock.currentTimeMillisUnsafe()
+          patience.spent(subject.client, now - begun, now)
+          return violations
+        })
+      })
     const get = (subject: Subject, version: number | undefined) =>
       Effect.map(
         version === undefined ? registry.latest(subject) : registry.get(subject, version),
@@ -121,7 +139,7 @@ export const make: Effect.Effect<Gateway, never, SchemaLanguages | SchemaRegistr
           schema,
           Effect.catchTag(register(registry, languages, schemas.note, schema, 1), "SchemaRegistryError", away)
         ),
-      check: (subject, version, body) => named(subject, check(schemas, subject, version, body)),
+      check: (subject, version, body) => named(subject, checkFairly(subject, version, body)),
       get: (subject, version) => named(subject, orAway(get(subject, version))),
       versions: (subject) =>
         named(
@@ -215,7 +233,8 @@ const check = (
   schemas: GatewaySchemas.GatewaySchemas,
   subject: Subject,
   version: number | undefined,
-  body: Body
+  body: Body,
+  timed: (validate: () => ReadonlyArray<Violation>) => ReadonlyArray<Violation>
 ): Effect.Effect<Checked> =>
   schemas.of(subject, version).pipe(
     Effect.map((found): Checked => {
@@ -228,7 +247,7 @@ const check = (
         if (Result.isFailure(read)) return { _tag: "Unreadable", version: used, reason: read.failure }
         value = read.success
       }
-      const violations = validator.check(value)
+      const violations = timed(() => validator.check(value))
       if (violations.length > 0) return { _tag: "Violations", version: used, violations }
       return { _tag: "Valid", version: used, value }
     }),
@@ -256,6 +275,11 @@ const unregistered = ({ client, event }: Subject, version: number | undefined): 
 
 const away = ({ reason, retryable }: SchemaRegistryError): Effect.Effect<Away> =>
   Effect.succeed({ _tag: "Away", reason, retryable })
+
+const tooSlow = (waitMillis: number): Away => {
+  const told = `this client's events take long to check: come again in ${Math.ceil(waitMillis / 1000)} s`
+  return { _tag: "Away", reason: told, retryable: true, told }
+}
 
 const orAway = <A>(effect: Effect.Effect<Found<A>, SchemaRegistryError>): Effect.Effect<Found<A>> =>
   Effect.catch(effect, away)

@@ -97,7 +97,7 @@ export const problemOf = (failed: Failed): Problem => {
     case "Away":
       // The reason may name what stands behind the gateway, which is no business of the sender.
       return failed.retryable
-        ? problem("busy", "the registry of schemas cannot be asked just now")
+        ? problem("busy", failed.told ?? "the registry of schemas cannot be asked just now")
         : problem("registry-failed", "the registry of schemas refused it")
   }
 }
