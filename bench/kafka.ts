@@ -11,7 +11,7 @@ import * as KafkaBroker from "../test/services/KafkaBroker.ts"
 import { median } from "./shop.ts"
 
 /** The built program; `SLUICE_MAIN` names another build. */
-const main = env.SLUICE_MAIN ?? join(import.meta.dirname, "../dist/main.js")
+export const main = env.SLUICE_MAIN ?? join(import.meta.dirname, "../dist/main.js")
 
 // kafkajs sets a negative timer, and Node warns of it: nothing to read here.
 process.removeAllListeners("warning")
@@ -228,7 +228,7 @@ export const until = async (kit: Kit, topic: string, count: number, running: Pro
 }
 
 /** Units: microseconds; the kernel counts in hundredths of a second. */
-const cpuOf = ({ pid }: Program): number => {
+export const cpuOf = ({ pid }: Program): number => {
   try {
     const [user, system] = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)!.split(" ").slice(11)
     return (Number(user) + Number(system)) * 10_000

@@ -1,6 +1,7 @@
-/** Runs the benchmarks: each prints a ratio against a baseline. `npm run bench hot flat` runs some; those with brokers and emulators only when they are named. */
+/** Runs the benchmarks: each prints a ratio against a baseline. `npm run bench hot flat` runs some; those with brokers, emulators and other programs only when they are named. */
 import * as AzureQueue from "./azureQueue.ts"
 import * as Flat from "./flat.ts"
+import * as Gateway from "./gateway.ts"
 import * as HeadOfLine from "./headOfLine.ts"
 import * as Hot from "./hot.ts"
 import * as KafkaCopy from "./kafkaCopy.ts"
@@ -18,12 +19,14 @@ const benches: Readonly<Record<string, () => Promise<void>>> = {
   kafkaHttp: KafkaHttp.run,
   kafkaCopy: KafkaCopy.run,
   kafkaLedger: KafkaLedger.main,
-  azureQueue: AzureQueue.run
+  azureQueue: AzureQueue.run,
+  gateway: Gateway.run
 }
 
 // So that what was started ends too.
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1))
 
 const asked = process.argv.slice(2)
-const isAsked = (name: string): boolean => (asked.length === 0 ? !/^(?:kafka|azure)/.test(name) : asked.includes(name))
+const isAsked = (name: string): boolean =>
+  asked.length === 0 ? !/^(?:kafka|azure|gateway)/.test(name) : asked.includes(name)
 for (const [name, run] of Object.entries(benches)) if (isAsked(name)) await run()
