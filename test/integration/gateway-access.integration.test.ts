@@ -60,7 +60,7 @@ describe("the gateway's access", { timeout: 60_000 }, () => {
     const { stderr } = await ended
     assert.match(stderr, /registration of shop\/Fruits: denied, by nobody known/)
     assert.match(stderr, /registration of shop\/Fruits: registered, by key /)
-    for (const key of [whole, reader, other]) assert.notInclude(stderr, key.split("_")[2]!)
+    for (const key of [whole, reader, other]) assert.notInclude(stderr, key.split("_").slice(2).join("_"))
   })
 
   it("is open to everybody only on loopback, or where the config says so in a word", async () => {

@@ -86,7 +86,7 @@ describe("keys", () => {
       const { access, file, first } = yield* keyed
       const other = yield* added(file)
       yield* TestClock.adjust("2 seconds")
-      const [, , secret] = first.key.split("_")
+      const secret = first.key.split("_").slice(2).join("_")
       const cases: ReadonlyArray<Headers> = [
         bearer(`slk_${other.id}_${secret}`),
         bearer(first.key.slice(0, -1)),
@@ -117,7 +117,7 @@ describe("keys", () => {
         assert.strictEqual(denial?.status, 401, words)
         assert.match(denial?.challenge ?? "", /^Bearer realm="sluice"/)
         assert.notInclude(words, first.id)
-        assert.notInclude(words, secret!)
+        assert.notInclude(words, secret)
       }
     })
   )
