@@ -2,6 +2,7 @@
 import type { Agent as HttpAgent } from "node:http"
 import type { Agent as HttpsAgent } from "node:https"
 import type { RequestPolicyFactory } from "@azure/storage-queue"
+import { retryAfter } from "./HttpAnswer.ts"
 
 export interface Agents {
   readonly "http:": HttpAgent
@@ -43,12 +44,11 @@ export const policy = (agents: Agents): RequestPolicyFactory => ({
         throw new Answered(response.status, undefined, "what answers is not a queue service", undefined)
       }
       const { code, words } = errorIn(response.bodyAsText ?? "")
-      const retryAfter = response.headers.get("retry-after")
       throw new Answered(
         response.status,
         response.headers.get("x-ms-error-code") ?? code,
         words ?? `HTTP status ${response.status}`,
-        retryAfterMillis(retryAfter)
+        retryAfter(response.headers.get("retry-after"), Date.now())
       )
     }
   })
@@ -75,11 +75,4 @@ const errorIn = (xml: string): { readonly code: string | undefined; readonly wor
   const code = /<Code>([^<]+)<\/Code>/.exec(xml)?.[1]
   const words = /<Message>\s*([^<\r\n]+)/.exec(xml)?.[1]
   return { code, words: words === undefined ? undefined : unescaped(words).trim() }
-}
-
-/** In seconds, or as a date. */
-const retryAfterMillis = (text: string | undefined): number | undefined => {
-  if (text === undefined || text === "") return undefined
-  const millis = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.now()
-  return Number.isFinite(millis) ? Math.max(0, millis) : undefined
 }

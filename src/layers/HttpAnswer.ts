@@ -85,7 +85,7 @@ export const blameless = (reason: string): Effect.Effect<never, Failure> =>
   Effect.fail({ reason, presence: "busy", retryable: true })
 
 /** Units: milliseconds. Source: seconds or a date, https://www.rfc-editor.org/rfc/rfc9110#field.retry-after */
-const retryAfter = (value: string | undefined, now: number): number | undefined => {
+export const retryAfter = (value: string | undefined, now: number): number | undefined => {
   if (value === undefined) return undefined
   if (/^\s*\d+\s*$/.test(value)) return Number(value) * 1000
   const date = Option.getOrUndefined(DateTime.make(value))

@@ -75,7 +75,10 @@ export interface Source {
    * it has taken to anybody else; without it the stream is interrupted. Units: it is given five seconds.
    */
   readonly stop?: Effect.Effect<void> | undefined
-  /** Where a buried message goes besides the dead letters, by the source's own convention; called before it is settled. */
+  /**
+   * Where a buried message goes besides the dead letters, by the source's own convention; called after the
+   * letter is written and before it is settled.
+   */
   readonly setAside?: ((envelope: Envelope) => Effect.Effect<void>) | undefined
   /** Whether its sender is told at once that a message cannot be decoded; then that message is refused, not buried. */
   readonly answers: boolean

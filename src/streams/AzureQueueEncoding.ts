@@ -3,6 +3,7 @@ import { Result } from "effect"
 import { Base64 } from "effect/encoding"
 import type { Envelope } from "../services/Envelope.ts"
 import { strangerIn } from "./AzureQueueText.ts"
+import * as Utf8Text from "./Utf8Text.ts"
 
 /**
  * none: the text is the payload · base64: the payload stands in it as base64 · auto: base64 only where the text is no
@@ -27,23 +28,19 @@ export const decode = (text: string, encoding: Encoding): Decoded => {
   if (encoding === "base64") {
     return payload === undefined ? asText("the text is not base64") : { payload, isBase64: true, broken: undefined }
   }
-  const isMeant = payload !== undefined && payload.length > 0 && isJson(strict(payload))
+  const isMeant = payload !== undefined && payload.length > 0 && isJson(Utf8Text.read(payload))
   return isMeant ? { payload, isBase64: true, broken: undefined } : asText()
 }
 
 /** The text as it lay in the queue, for one that came from a queue; bytes that are no text become base64. */
 export const textOf = ({ headers, payload }: Envelope): string => {
-  const text = headers[encodingHeader] === "base64" ? undefined : strict(payload)
+  const text = headers[encodingHeader] === "base64" ? undefined : Utf8Text.read(payload)
   return text === undefined || strangerIn(text) !== undefined ? Base64.encode(payload) : text
 }
 
 const utf8 = new TextEncoder()
-const decoder = new TextDecoder("utf-8", { fatal: true })
-
-const strict = (bytes: Uint8Array): string | undefined => Result.getOrUndefined(Result.try(() => decoder.decode(bytes)))
-
 const isJson = (text: string | undefined): boolean =>
-  text !== undefined && Result.isSuccess(Result.try(() => JSON.parse(text)))
+  text !== undefined && Result.isSuccess(Result.try(() => JSON.parse(Utf8Text.withoutMark(text))))
 
 /** Only what is written exactly as we would write it, so that the text can be made of the bytes again. */
 const canonical = (text: string): Uint8Array | undefined => {

@@ -205,6 +205,8 @@ export class AzureQueueLoans {
       const removed = yield* Effect.result(queue.remove(one.loan))
       if (Result.isSuccess(removed)) {
         settled.delete(one.envelope.id)
+        // Who can delete could also keep: nobody may ever ask for that again.
+        yield* outage.works("renew")
         yield* outage.works("delete")
         break
       }

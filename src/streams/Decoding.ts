@@ -30,7 +30,8 @@ export class Decoding {
     fiber = this.runner.start(later, (exit) => {
       if (fiber !== undefined) this.waiting.delete(fiber)
       if (Exit.isSuccess(exit)) this.ends.decoded(work, exit.value)
-      else if (Cause.hasInterruptsOnly(exit.cause)) this.ends.undecided(work)
+      // A codec that interrupts itself has a defect like any other.
+      else if (this.stopped && Cause.hasInterruptsOnly(exit.cause)) this.ends.undecided(work)
       else this.ends.undecodable(work, sentence(exit.cause))
     })
     if (fiber === undefined) return undefined

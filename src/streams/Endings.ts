@@ -82,7 +82,8 @@ export class Endings {
     work.buriedFor = cause.reason
     work.burialsOpen++
     this.burying++
-    runner.start(aside === undefined ? buried : Effect.andThen(aside(letter.envelope), buried), (exit) => {
+    // The letter first: the other place may be away for long, and some sources cannot give the message again.
+    runner.start(aside === undefined ? buried : Effect.andThen(buried, aside(letter.envelope)), (exit) => {
       work.burialsOpen--
       this.burying--
       if (Exit.isSuccess(exit)) stats.letters++

@@ -7,6 +7,7 @@ import { later } from "../services/Ready.ts"
 import type { SchemaVersion, Subject } from "../services/SchemaRegistry.ts"
 import type { Checked, Gateway } from "./Gateway.ts"
 import type * as HttpIntake from "./HttpIntake.ts"
+import * as Utf8Text from "./Utf8Text.ts"
 
 /** An event as JSON text with what it says, or in a language's own bytes. */
 export type Body =
@@ -147,11 +148,11 @@ const parsed = ({ headers, payload }: Envelope): unknown => {
 
 export const isJson = (contentType: string): boolean => /^[^;]*[/+]json\s*(;|$)/i.test(contentType)
 
-const strict = new TextDecoder("utf-8", { fatal: true })
-
 /** Reads bytes as JSON, and keeps their text. Fails: with a sentence. */
-export const parse = (bytes: Uint8Array): Result.Result<{ readonly text: string; readonly value: unknown }, string> =>
-  Result.flatMap(Result.try({ try: () => strict.decode(bytes), catch: () => "not UTF-8 text" }), parseText)
+export const parse = (bytes: Uint8Array): Result.Result<{ readonly text: string; readonly value: unknown }, string> => {
+  const text = Utf8Text.read(bytes)
+  return text === undefined ? Result.fail("not UTF-8 text") : parseText(Utf8Text.withoutMark(text))
+}
 
 export const parseText = (text: string): Result.Result<{ readonly text: string; readonly value: unknown }, string> =>
   Result.try({

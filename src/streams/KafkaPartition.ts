@@ -3,6 +3,7 @@ import type { Delivery, Settlement } from "../services/Delivery.ts"
 import { type Envelope, noHeaders } from "../services/Envelope.ts"
 import type { Committed, HeaderValue, KafkaRecord, Place } from "../services/Kafka.ts"
 import * as Offsets from "./Offsets.ts"
+import * as Utf8Text from "./Utf8Text.ts"
 
 /** Units: characters. More metadata makes the broker refuse a whole commit, and all its characters are single bytes. */
 const metadataMax = 4096
@@ -154,7 +155,7 @@ export class Partition {
     if (this.lost) return deliveries
     for (let i = from; i < to; i++) {
       const record = records[i]!
-      const key = record.key === null ? undefined : (ascii(record.key) ?? keyOf(record.key))
+      const key = record.key === null ? undefined : (ascii(record.key) ?? Utf8Text.readOrHex(record.key))
       if (this.ledger.see(record.offset, key)) {
         deliveries.push(new KafkaDelivery(this, this.envelopeOf(record, key, now)))
       }
@@ -177,7 +178,7 @@ export class Partition {
       producedAt: timestamp
     }
     // Rare, and a spread on the way of every record would cost as much as the rest.
-    const keyBytes = key?.startsWith(hexPrefix) === true ? bytesOf(record.key!) : undefined
+    const keyBytes = key?.startsWith(Utf8Text.hexPrefix) === true ? bytesOf(record.key!) : undefined
     if (value !== null && keyBytes === undefined) return envelope
     return { ...envelope, ...(keyBytes && { keyBytes }), ...(value === null ? tombstone : undefined) }
   }
@@ -208,9 +209,6 @@ class KafkaDelivery implements Delivery {
 const nothing = new Uint8Array(0)
 const tombstone = { tombstone: true } as const
 const utf8 = new TextDecoder()
-const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
-
-const hexPrefix = "hex:"
 
 /** Most keys are short and plain; a decoder's call costs more than all else that is done to a record. */
 const ascii = (key: Uint8Array): string | undefined => {
@@ -219,18 +217,9 @@ const ascii = (key: Uint8Array): string | undefined => {
   return String.fromCharCode.apply(null, key as unknown as Array<number>)
 }
 
-/** Keys that are no text get a text of their own, so that two of them are never taken for one. */
-const keyOf = (key: Uint8Array): string => {
-  try {
-    return strict.decode(key)
-  } catch {
-    return hexPrefix + Array.from(key, (byte) => byte.toString(16).padStart(2, "0")).join("")
-  }
-}
-
 /** The key's bytes, unless it is a text that only looks like ours. */
 const bytesOf = (key: Uint8Array): Uint8Array | undefined =>
-  ascii(key)?.startsWith(hexPrefix) === true ? undefined : key.slice()
+  ascii(key)?.startsWith(Utf8Text.hexPrefix) === true ? undefined : key.slice()
 
 /** As text; of a name that came more than once the last, as maps read it everywhere else. */
 const headersOf = (headers: KafkaRecord["headers"]): Readonly<Record<string, string>> => {

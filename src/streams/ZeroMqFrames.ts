@@ -1,6 +1,7 @@
 /** What the frames of a ZeroMQ message mean: the topic, the body, and what lies between. */
 import { noHeaders } from "../services/Envelope.ts"
 import type { Frames } from "../services/ZeroMq.ts"
+import * as Utf8Text from "./Utf8Text.ts"
 
 export interface Message {
   readonly headers: Readonly<Record<string, string>>
@@ -17,9 +18,9 @@ export type Split = "always" | "json" | "never"
 export const read = (frames: Frames, split: Split): Message => {
   const last = frames[frames.length - 1]!
   if (frames.length === 1) return split === "never" ? { headers: noHeaders, body: last } : single(last, split)
-  const headers: Record<string, string> = { topic: topicOf(frames[0]!) }
+  const headers: Record<string, string> = { topic: Utf8Text.readOrHex(frames[0]!) }
   for (let i = 1; i < frames.length - 1; i++) {
-    const text = decode(frames[i]!)
+    const text = Utf8Text.read(frames[i]!)
     if (text !== undefined) headers[`frame-${i}`] = text
   }
   return { headers, body: last }
@@ -36,7 +37,7 @@ const single = (frame: Uint8Array, split: Split): Message => {
   while (end < frame.length && frame[end] !== space && frame[end] !== brace && frame[end] !== bracket) end++
   // Also JSON that is an object or an array, which would have no topic.
   if (end === 0 || end === frame.length) return whole
-  const topic = decode(frame.subarray(0, end))
+  const topic = Utf8Text.read(frame.subarray(0, end))
   if (topic === undefined || topic.trim() === "" || isJson(frame)) return whole
   const body = frame.subarray(frame[end] === space ? end + 1 : end)
   return split === "always" || isObject(body) ? { headers: { topic }, body } : whole
@@ -44,14 +45,14 @@ const single = (frame: Uint8Array, split: Split): Message => {
 
 const isObject = (body: Uint8Array): boolean => {
   if (body[0] !== brace && body[0] !== bracket) return false
-  const text = decode(body)
+  const text = Utf8Text.read(body)
   return text !== undefined && parses(text)
 }
 
 /** Of what begins with neither brace nor bracket only a text, a number or a word can be JSON. */
 const isJson = (frame: Uint8Array): boolean => {
   if (!jsonStarts.has(frame[0]!)) return false
-  const text = decode(frame)
+  const text = Utf8Text.read(frame)
   return text !== undefined && parses(text)
 }
 
@@ -63,19 +64,5 @@ const parses = (text: string): boolean => {
     return true
   } catch {
     return false
-  }
-}
-
-const topicOf = (frame: Uint8Array): string => decode(frame) ?? `hex:${hex(frame)}`
-
-const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")
-
-const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
-
-const decode = (bytes: Uint8Array): string | undefined => {
-  try {
-    return strict.decode(bytes)
-  } catch {
-    return undefined
   }
 }

@@ -112,4 +112,45 @@ describe("Decoding", () => {
       assert.deepStrictEqual(yield* letters, [])
     }).pipe(Effect.provide(DeadLettersMemory.layer))
   )
+
+  it.effect("takes a codec that interrupts itself for broken: the message is buried, and the others go on", () =>
+    Effect.gen(function* () {
+      const { ends, plan, seen } = waiting()
+      const codec: Codec = {
+        ...plan.codec,
+        decode: (envelope) => (envelope.id === "second" ? Effect.interrupt : plan.codec.decode(envelope))
+      }
+      yield* Define.run({ ...plan, codec })
+      assert.deepStrictEqual(seen, ["first", "third"])
+      assert.deepStrictEqual(
+        ends()
+          .map(([, tag]) => tag)
+          .sort(),
+        ["Acked", "Acked", "Buried"]
+      )
+      assert.strictEqual((yield* letters).length, 1)
+    }).pipe(Effect.provide(DeadLettersMemory.layer))
+  )
+
+  it.effect("has the letter of a message that cannot come again, also when its other place never answers", () =>
+    Effect.gen(function* () {
+      const { plan } = waiting({ redelivers: false })
+      const refusing = Define.define({
+        name: "aside",
+        source: plan.source,
+        decode: { name: "plain", decode: (envelope) => ({ envelope, payload: null, key: envelope.key }) },
+        dispatch: [{ run: () => Effect.succeed({ kind: "refused", payload: null, reason: "no" } as const) }],
+        setAside: () => Effect.never
+      })
+      const scope = yield* Scope.make()
+      const handle = yield* Scope.provide(Pipeline.start(refusing), scope)
+      yield* TestClock.adjust("1 second")
+      const drained = yield* Effect.forkChild(handle.drain(1_000))
+      yield* TestClock.adjust("1 minute")
+      yield* Fiber.join(drained)
+      yield* Scope.close(scope, Exit.void)
+      assert.strictEqual((yield* letters).length, 3)
+      assert.isTrue((yield* letters).every(({ reason }) => reason === "no" || reason === "shutdown"))
+    }).pipe(Effect.provide(DeadLettersMemory.layer))
+  )
 })
