@@ -40,7 +40,7 @@ export const make: (options: Options) => Effect.Effect<Publisher, never, KafkaCl
       inFlightMax,
       publish: (batch) => {
         const named = TopicName.all(name, batch)
-        if (Result.isFailure(named)) return Effect.fail(nameless(named.failure))
+        if (Result.isFailure(named)) return Effect.fail(named.failure)
         const messages = named.success.map(({ one, topic }) => messageOf(topic, one, carries))
         return Effect.mapError(producer.send(messages), failure)
       }
@@ -64,7 +64,7 @@ export const makeTransactional = (
     inFlightMax,
     publish: (batch) => {
       const named = TopicName.all(topicName, batch)
-      if (Result.isFailure(named)) return Effect.fail(nameless(named.failure))
+      if (Result.isFailure(named)) return Effect.fail(named.failure)
       const open = new Map<string, Array<(typeof named.success)[number]>>()
       for (const each of named.success) {
         if (done.has(each.one)) continue
@@ -169,9 +169,6 @@ const messageOf = (topic: string, { envelope, key, value }: Outgoing, carried: R
 
 const nameOf = (topic: Options["topic"]): TopicName.TopicName =>
   typeof topic === "string" ? TopicName.fixed(topic) : topic
-
-/** One of the batch has no topic: it is divided, and that one buried. */
-const nameless = (reason: string): PublishError => new PublishError({ reason, presence: "answered", retryable: false })
 
 /** Whatever is not the record's fault is an outage: also a password that is wrong today. */
 const publishError = (topic: string, { cause, reason, trouble }: KafkaError): PublishError =>

@@ -25,7 +25,7 @@ export const make = Effect.fnUntraced(function* (topic: string | TopicName.Topic
     inFlightMax: 1,
     publish: (batch) => {
       const named = TopicName.all(name, batch)
-      if (Result.isFailure(named)) return Effect.fail(nameless(named.failure))
+      if (Result.isFailure(named)) return Effect.fail(named.failure)
       const groups = new Map<string, Array<Outgoing>>()
       for (const { one, topic } of named.success) {
         const group = groups.get(topic)
@@ -67,6 +67,3 @@ const failure = (cause: TopicError): PublishError =>
     retryable: cause.retryable,
     cause
   })
-
-/** One of the batch has no topic: it is divided, and that one buried. */
-const nameless = (reason: string): PublishError => new PublishError({ reason, presence: "answered", retryable: false })

@@ -3,11 +3,9 @@ import { Duration, Effect, Result } from "effect"
 import { AzureQueueClient } from "../services/AzureQueue.ts"
 import type { Codec } from "../services/Codec.ts"
 import { type Component, type Needs, OptionsError, type Problem, type Site } from "../services/Component.ts"
-import { DetectError, type Detector } from "../services/Detector.ts"
+import type { Detector } from "../services/Detector.ts"
 import type { Dispatcher } from "../services/Dispatcher.ts"
 import type { Event } from "../services/Event.ts"
-import type { Compression } from "../services/Kafka.ts"
-import { later } from "../services/Ready.ts"
 import * as AzureQueueOptions from "../streams/AzureQueueOptions.ts"
 import * as AzureQueuePoison from "../streams/AzureQueuePoison.ts"
 import * as Define from "../streams/Define.ts"
@@ -17,6 +15,7 @@ import * as Catalog from "./Catalog.ts"
 import * as CodecJson from "./CodecJson.ts"
 import type { Loaded, Pipeline } from "./Config.ts"
 import { ConfigError } from "./ConfigFile.ts"
+import * as ExactlyOnce from "./ExactlyOnce.ts"
 import * as MessageLog from "./MessageLog.ts"
 
 /** Fails: `ConfigError` with everything wrong in all pipelines. */
@@ -35,7 +34,7 @@ export const plans = Effect.fnUntraced(function* (
 })
 
 const planOf = Effect.fnUntraced(function* (name: string, pipeline: Pipeline, folder: string, hide: Site["hide"]) {
-  const exactlyOnce = yield* exactlyOnceOf(pipeline)
+  const exactlyOnce = yield* ExactlyOnce.optionsOf(pipeline)
   const site: Site = {
     pipeline: name,
     source: pipeline.source,
@@ -51,7 +50,9 @@ const planOf = Effect.fnUntraced(function* (name: string, pipeline: Pipeline, fo
   const parts = yield* all({
     source: Effect.fromResult(source),
     decode: decoderOf(pipeline, behind, Result.isSuccess(source) ? source.success.codec : undefined),
-    detect: Effect.map(detectorsOf(pipeline, behind), (found) => (pipeline.exactlyOnce ? found?.map(single) : found)),
+    detect: Effect.map(detectorsOf(pipeline, behind), (found) =>
+      pipeline.exactlyOnce ? found?.map(ExactlyOnce.single) : found
+    ),
     key: keyOf(pipeline.key),
     dispatch: legsOf(pipeline, behind),
     publish: publishesOf(pipeline, behind),
@@ -78,42 +79,6 @@ const planOf = Effect.fnUntraced(function* (name: string, pipeline: Pipeline, fo
     journal: pipeline.journal
   })
   return pipeline.log === undefined ? plan : { ...plan, logLevel: levels[pipeline.log.level] }
-})
-
-/** One answer for each message, to the cluster it came from: only that fits into one transaction with its position. */
-const exactlyOnceOf = ({ batch, dispatch, exactlyOnce, publish, source }: Pipeline) => {
-  if (!exactlyOnce) return Effect.succeed(undefined)
-  const [only] = publish
-  const problems: Array<Problem> = []
-  const wants = (path: Problem["path"], expected: string, found: unknown) => problems.push({ path, expected, found })
-  if (source.type !== "kafka") wants(["source", "type"], "kafka, since exactlyOnce is set", source.type)
-  if (publish.length !== 1) wants(["publish"], "one publisher, since exactlyOnce is set", `${publish.length} of them`)
-  if (only !== undefined && only.type !== "kafka") {
-    wants(["publish", 0, "type"], "kafka, since exactlyOnce is set", only.type)
-  }
-  if (only?.brokers !== undefined) {
-    wants(["publish", 0, "brokers"], "the source's own, since exactlyOnce is set", only.brokers)
-  }
-  if (dispatch.length > 1) wants(["dispatch", 1], "one dispatcher at most, since exactlyOnce is set", dispatch[1]!.type)
-  if (batch !== undefined) wants(["batch"], "no batch, since exactlyOnce is set", batch)
-  if (problems.length > 0) return Effect.fail(new OptionsError({ problems }))
-  return Effect.succeed({ compression: (only!.compression ?? "none") as Compression })
-}
-
-/** Two answers to a message might be in two transactions. */
-const single = (detector: Detector): Detector => ({
-  ...detector,
-  detect: (event) =>
-    Effect.flatMap(later(detector.detect(event)), (found) => {
-      if (found.length <= 1) return Effect.succeed(found)
-      const names = found.map(({ name }) => name).join(", ")
-      return Effect.fail(
-        new DetectError({
-          detector: detector.name,
-          reason: `exactlyOnce takes one event of a message, and this shows ${names}`
-        })
-      )
-    })
 })
 
 const levels = { debug: "Debug", info: "Info", warn: "Warn", error: "Error" } as const

@@ -1,7 +1,7 @@
 /** Which topic a message goes to: one name for all, or one that is filled from the message, such as {{event}}. */
 import { Result } from "effect"
 import type { Problem, Site } from "../services/Component.ts"
-import type { Outgoing } from "../services/Publisher.ts"
+import { type Outgoing, PublishError } from "../services/Publisher.ts"
 import * as KafkaOptions from "./KafkaOptions.ts"
 import * as Placeholders from "./Placeholders.ts"
 
@@ -48,15 +48,17 @@ export const make = (
   })
 }
 
-/** The messages of a batch with their topics, all or none. Fails: with why the first has none. */
+/** The messages of a batch with their topics, all or none: a batch that fails is divided, and what has none buried. */
 export const all = (
   topic: TopicName,
   batch: ReadonlyArray<Outgoing>
-): Result.Result<ReadonlyArray<{ readonly one: Outgoing; readonly topic: string }>, string> => {
+): Result.Result<ReadonlyArray<{ readonly one: Outgoing; readonly topic: string }>, PublishError> => {
   const named: Array<{ readonly one: Outgoing; readonly topic: string }> = []
   for (const one of batch) {
     const name = topic.of(one)
-    if (Result.isFailure(name)) return Result.fail(name.failure)
+    if (Result.isFailure(name)) {
+      return Result.fail(new PublishError({ reason: name.failure, presence: "answered", retryable: false }))
+    }
     named.push({ one, topic: name.success })
   }
   return Result.succeed(named)

@@ -11,7 +11,7 @@ import {
   Partitioners,
   type PartitionMetadata
 } from "kafkajs"
-import { onTestFailed, onTestFinished } from "vitest"
+import { onTestFinished } from "vitest"
 // Keeps kafkajs from setting negative timers, of which Node warns.
 import "../../src/layers/KafkaJsCluster.ts"
 import * as KafkaJsCodecs from "../../src/layers/KafkaJsCodecs.ts"
@@ -344,19 +344,10 @@ export const sluice = (
   options: { readonly args?: ReadonlyArray<string>; readonly env?: Readonly<Record<string, string>> } = {}
 ) => {
   const text = typeof config === "string" ? config : JSON.stringify(config, undefined, 2)
-  const folder = Program.folder({ "kafka.yaml": text })
-  const started: Array<Program.Running> = []
-  onTestFinished(async () => {
-    for (const { child } of started) child.kill("SIGKILL")
-    await Promise.all(started.map(({ ended }) => ended))
-    folder.remove()
-  })
-  onTestFailed(() => {
-    for (const { stderr } of started) console.log(stderr())
-  })
+  const { path, started } = Program.forTest({ "kafka.yaml": text })
   const start = () => {
     const { args = [], env = {} } = options
-    const running = Program.start(folder.path, [...args, "kafka.yaml"], { env })
+    const running = Program.start(path, [...args, "kafka.yaml"], { env })
     started.push(running)
     const stop = async (signal: NodeJS.Signals = "SIGTERM") => {
       running.child.kill(signal)
@@ -366,11 +357,11 @@ export const sluice = (
   }
   /** `sluice dlq <what> --json` in the same folder. */
   const dlq = async (what: string, ...ids: ReadonlyArray<string>) => {
-    const ended = await Program.run(folder.path, ["dlq", what, "kafka.yaml", ...ids, "--json"], options)
+    const ended = await Program.run(path, ["dlq", what, "kafka.yaml", ...ids, "--json"], options)
     if (ended.code !== 0) throw new Error(`dlq ${what} ended with ${ended.code}: ${ended.stderr}`)
     return JSON.parse(ended.stdout)
   }
-  return { start, dlq, path: folder.path }
+  return { start, dlq, path: path }
 }
 
 /** What it logged; a line that is no JSON is one of an own level. */

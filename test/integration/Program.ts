@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
+import { onTestFailed, onTestFinished } from "vitest"
 
 export const root = resolve(import.meta.dirname, "../..")
 const main = join(root, "dist/main.js")
@@ -28,6 +29,21 @@ export const folder = (files: Readonly<Record<string, string>> = {}) => {
   const path = mkdtempSync(join(tmpdir(), "sluice-"))
   for (const [name, text] of Object.entries(files)) writeFileSync(join(path, name), text)
   return { path, remove: () => rmSync(path, { recursive: true, force: true }) }
+}
+
+/** A folder for one test. What is put into `started` ends with the test, the folder too; what it said is shown when that failed. */
+export const forTest = (files: Readonly<Record<string, string>>) => {
+  const { path, remove } = folder(files)
+  const started: Array<Running> = []
+  onTestFinished(async () => {
+    for (const { child } of started) child.kill("SIGKILL")
+    await Promise.all(started.map(({ ended }) => ended))
+    remove()
+  })
+  onTestFailed(() => {
+    for (const { stderr } of started) console.log(stderr().slice(-10_000))
+  })
+  return { path, started }
 }
 
 export const start = (

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { setTimeout as sleep } from "node:timers/promises"
-import { afterAll, assert, beforeAll, describe, it, onTestFailed, onTestFinished } from "vitest"
+import { afterAll, assert, beforeAll, describe, it } from "vitest"
 import * as PostgresServer from "../services/PostgresServer.ts"
 import * as Kafka from "./Kafka.ts"
 import * as Program from "./Program.ts"
@@ -16,22 +16,13 @@ const config = (name: string) => readFileSync(join(Program.root, "config", name)
 
 /** Starts a config on a free port in a folder of its own, as often as it is asked to. */
 const gateway = (text: string, env: Readonly<Record<string, string>> = {}) => {
-  const folder = Program.folder({ "gateway.yaml": text })
-  const started: Array<Program.Running> = []
-  onTestFinished(async () => {
-    for (const { child } of started) child.kill("SIGKILL")
-    await Promise.all(started.map(({ ended }) => ended))
-    folder.remove()
-  })
-  onTestFailed(() => {
-    for (const { stderr } of started) console.log(stderr().slice(-10_000))
-  })
+  const { path, started } = Program.forTest({ "gateway.yaml": text })
   const start = async () => {
-    const running = await Program.serve(folder.path, "gateway.yaml", { PORT: "0", ...env })
+    const running = await Program.serve(path, "gateway.yaml", { PORT: "0", ...env })
     started.push(running)
     return running
   }
-  return { path: folder.path, start }
+  return { path: path, start }
 }
 
 // ---------------------------------------------------------------------------------------------------- the old client
