@@ -3,7 +3,7 @@ import { resolve } from "node:path"
 import { Clock, Effect, Layer, Result } from "effect"
 import { OptionsError, type Problem } from "../services/Component.ts"
 import { type Access, GatewayAccess, type Jwt, type Options, type Where } from "../services/GatewayAccess.ts"
-import { later } from "../services/Ready.ts"
+import { later, type Ready } from "../services/Ready.ts"
 import * as GatewayAudit from "../streams/GatewayAudit.ts"
 import { Buckets } from "../streams/GatewayRate.ts"
 import { Gate } from "./GatewayGate.ts"
@@ -31,12 +31,15 @@ export const make: GatewayAccess["Service"]["make"] = Effect.fnUntraced(function
     buckets: bucketsOf(options),
     open: isOpen(options)
   })
+  /** The files are as they are on the disk; what is new in them is logged. */
+  const upToDate = <A>(look: () => Ready<A>): Ready<A> => {
+    const news = files.look()
+    const found = look()
+    return news === undefined ? found : Effect.andThen(news, later(found))
+  }
   const access: Access = {
-    check: (headers, client, right) => {
-      const news = files.look()
-      const checked = gate.check(headers, client, right)
-      return news === undefined ? checked : Effect.andThen(news, later(checked))
-    },
+    known: (headers) => upToDate(() => gate.known(headers)),
+    check: (headers, client, right) => upToDate(() => gate.check(headers, client, right)),
     audit: (registration) => GatewayAudit.log(registration, gate.who(registration.headers), where.pipeline)
   }
   return access

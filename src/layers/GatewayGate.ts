@@ -1,7 +1,7 @@
 /** Decides on each request of a gateway: who it is, whether this is theirs to do, and whether they ask too often. */
 import { type Clock, Effect } from "effect"
 import type { Denial, Headers, Jwt, Right } from "../services/GatewayAccess.ts"
-import { isLater, type Ready } from "../services/Ready.ts"
+import { andThen, type Ready } from "../services/Ready.ts"
 import type { Buckets } from "../streams/GatewayRate.ts"
 import type { Tokens } from "./GatewayJwt.ts"
 import * as GatewayKeys from "./GatewayKeys.ts"
@@ -42,10 +42,12 @@ export class Gate {
 
   check(headers: Headers, client: string, right: Right): Ready<Denial | undefined> {
     if (this.parts.open) return this.limit(client)
-    const named = this.name(headers)
-    return isLater(named)
-      ? Effect.map(named, (later) => this.admit(later, headers, client, right))
-      : this.admit(named, headers, client, right)
+    return andThen(this.name(headers), (named) => this.admit(named, headers, client, right))
+  }
+
+  known(headers: Headers): Ready<Denial | undefined> {
+    if (this.parts.open) return undefined
+    return andThen(this.name(headers), (named) => ("denial" in named ? named.denial : undefined))
   }
 
   who(headers: Headers): string {

@@ -3,7 +3,7 @@ import { Buffer } from "node:buffer"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import type { Duplex } from "node:stream"
 import { Cause, Effect, Exit, Fiber } from "effect"
-import type { HttpRequest, HttpResponse, Route } from "../services/HttpHost.ts"
+import type { HttpRequest, HttpResponse } from "../services/HttpHost.ts"
 import { isLater, type Ready } from "../services/Ready.ts"
 import type { Found, HttpRoutes } from "./HttpRoutes.ts"
 
@@ -24,6 +24,9 @@ const readingMax = 64 * 1024 * 1024
 const lingerMillis = 1_000
 
 const noBody = new Uint8Array(0)
+
+/** Units: bytes that a head may have beside its body. */
+const packetBytes = 4096
 
 /** The requests at work on one server. */
 export class HttpExchanges {
@@ -86,7 +89,7 @@ const malformed: Readonly<Record<string, readonly [status: string, reason: strin
 }
 
 class Exchange {
-  fiber: Fiber.Fiber<HttpResponse> | undefined
+  fiber: Fiber.Fiber<unknown> | undefined
   isReading = false
   private readBytes = 0
   private readonly all: HttpExchanges
@@ -116,14 +119,30 @@ class Exchange {
     const { params, route } = found
     const bodyMax = route.bodyMax ?? this.all.options.bodyMax
     const length = headers["content-length"]
-    const handle = (body: Uint8Array) => this.handle(route, new Request(this.incoming, path, query, params, body))
     if (length !== undefined && Number(length) > bodyMax) {
       this.refuse(tooLarge(bodyMax))
       return
     }
-    if (continues) this.outgoing.writeContinue()
-    if (length === "0" || (length === undefined && headers["transfer-encoding"] === undefined)) handle(noBody)
-    else this.read(bodyMax, handle)
+    const request = new Request(this.incoming, path, query, params)
+    const answer = (): void => this.when(() => route.handle(request), this.answered)
+    const take = (): void => {
+      if (continues) this.outgoing.writeContinue()
+      if (length === "0" || (length === undefined && headers["transfer-encoding"] === undefined)) answer()
+      else this.read(request, bodyMax, answer)
+    }
+    const { admit } = route
+    if (admit === undefined) take()
+    else {
+      this.when(
+        () => admit(request),
+        (refusal) => {
+          if (refusal === undefined) take()
+          else if (continues) this.refuse(refusal)
+          // Node lets the body by, and keeps the connection.
+          else this.respond(refusal)
+        }
+      )
+    }
   }
 
   /** Answers before the body is in, and closes the connection. */
@@ -152,7 +171,7 @@ class Exchange {
     this.fiber?.interruptUnsafe()
   }
 
-  private read(bodyMax: number, then: (body: Uint8Array) => void): void {
+  private read(request: Request, bodyMax: number, then: () => void): void {
     const chunks: Array<Buffer> = []
     this.isReading = true
     this.incoming.on("data", (chunk: Buffer) => {
@@ -164,9 +183,9 @@ class Exchange {
     })
     this.incoming.once("end", () => {
       if (!this.isReading) return
-      const body = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, this.readBytes)
+      request.body = chunks.length === 1 ? alone(chunks[0]!) : Buffer.concat(chunks, this.readBytes)
       this.stopReading()
-      then(body)
+      then()
     })
   }
 
@@ -177,27 +196,29 @@ class Exchange {
     this.incoming.removeAllListeners("data")
   }
 
-  private handle(route: Route, request: HttpRequest): void {
-    let ready: Ready<HttpResponse>
+  private when<A>(make: () => Ready<A>, then: (value: A) => void): void {
+    let ready: Ready<A>
     try {
-      ready = route.handle(request)
+      ready = make()
     } catch (thrown) {
-      ready = Effect.die(thrown)
+      this.broke(Cause.die(thrown))
+      return
     }
-    if (isLater(ready)) this.wait(ready)
-    else this.respond(ready)
-  }
-
-  private wait(later: Effect.Effect<HttpResponse>): void {
-    const fiber = this.all.options.fork(later)
+    if (!isLater(ready)) {
+      then(ready)
+      return
+    }
+    const fiber = this.all.options.fork(ready)
     this.fiber = fiber
     fiber.addObserver((exit) => {
       this.fiber = undefined
-      if (Exit.isSuccess(exit)) this.respond(exit.value)
+      if (Exit.isSuccess(exit)) then(exit.value)
       else if (!Cause.hasInterruptsOnly(exit.cause)) this.broke(exit.cause)
       else if (!this.outgoing.destroyed) this.respond(unavailable("the server is stopping"))
     })
   }
+
+  private readonly answered = (response: HttpResponse): void => this.respond(response)
 
   private respond(response: HttpResponse): void {
     const { outgoing } = this
@@ -227,28 +248,33 @@ class Request implements HttpRequest {
   readonly path: string
   readonly params: Readonly<Record<string, string>>
   readonly headers: Readonly<Record<string, string>>
-  readonly body: Uint8Array
+  body: Uint8Array = noBody
   private readonly search: string
+  private readonly incoming: IncomingMessage
 
-  constructor(
-    incoming: IncomingMessage,
-    path: string,
-    query: number,
-    params: Readonly<Record<string, string>>,
-    body: Uint8Array
-  ) {
+  constructor(incoming: IncomingMessage, path: string, query: number, params: Readonly<Record<string, string>>) {
     this.method = incoming.method!
     this.path = path
     this.params = params
     this.search = query < 0 ? "" : incoming.url!.slice(query + 1)
     this.headers = headersOf(incoming)
-    this.body = body
+    this.incoming = incoming
   }
 
   get query(): URLSearchParams {
-    return new URLSearchParams(this.search)
+    return this.search === "" ? noQuery : new URLSearchParams(this.search)
+  }
+
+  get remote(): string | undefined {
+    return this.incoming.socket.remoteAddress
   }
 }
+
+const noQuery = new URLSearchParams()
+
+/** What is a small part of a larger packet would keep all of it. */
+const alone = (chunk: Buffer): Uint8Array =>
+  chunk.buffer.byteLength > 2 * chunk.byteLength + packetBytes ? Uint8Array.from(chunk) : chunk
 
 /** Node joins repeated headers itself, but for `set-cookie`, which no request has. */
 const headersOf = ({ headers }: IncomingMessage): Readonly<Record<string, string>> => {

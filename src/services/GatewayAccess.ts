@@ -86,7 +86,7 @@ export interface Registration {
   /** Such as `registered`, `unchanged`, `incompatible` or `denied`. */
   readonly outcome: string
   /** The address of the peer. */
-  readonly remote?: string | undefined
+  readonly remote: string | undefined
 }
 
 /** The headers that credentials come in: they must not stand in what is kept or passed on of a request. */
@@ -96,7 +96,9 @@ export const credentialHeaders: ReadonlyArray<string> = ["authorization", "x-api
 export type Headers = Readonly<Record<string, string>>
 
 export interface Access {
-  /** Asked once for each request, before anything else is done for it; undefined lets it in. */
+  /** Whether it is somebody at all, where only the body tells what a request is about; undefined lets it be read. */
+  readonly known: (headers: Headers) => Ready<Denial | undefined>
+  /** Asked once for each request and client, before anything is done for it; undefined lets it in. */
   readonly check: (headers: Headers, client: string, right: Right) => Ready<Denial | undefined>
   /** Writes one line of the audit log. Called after `check` for every attempt, also one that was denied. */
   readonly audit: (registration: Registration) => Effect.Effect<void>

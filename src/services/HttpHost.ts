@@ -11,7 +11,8 @@ export class HttpHostError extends Schema.TaggedError<HttpHostError>()("HttpHost
   }
 }
 
-export interface HttpRequest {
+/** A request before its body. */
+export interface HttpHead {
   readonly method: string
   /** Without the query. */
   readonly path: string
@@ -19,6 +20,11 @@ export interface HttpRequest {
   readonly query: URLSearchParams
   /** By their lower-case names. */
   readonly headers: Readonly<Record<string, string>>
+  /** The address of the peer; undefined when it has gone. */
+  readonly remote?: string | undefined
+}
+
+export interface HttpRequest extends HttpHead {
   readonly body: Uint8Array
 }
 
@@ -34,6 +40,8 @@ export interface Route {
   readonly path: string
   /** Units: bytes. A larger body is answered 413 before the handler sees it. */
   readonly bodyMax?: number | undefined
+  /** Asked before the body is read: an answer refuses the request, and its body is let by. */
+  readonly admit?: ((head: HttpHead) => Ready<HttpResponse | undefined>) | undefined
   /** Its effect is interrupted when the client goes away. */
   readonly handle: (request: HttpRequest) => Ready<HttpResponse>
 }

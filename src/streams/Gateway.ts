@@ -1,5 +1,6 @@
 /** The rules of the event gateway: which schemas may be registered under which names, and which events are valid. */
 import { Clock, Effect, Option, Result, type Scope } from "effect"
+import { isLater, type Ready } from "../services/Ready.ts"
 import { SchemaInvalid, SchemaLanguages, type Violation } from "../services/SchemaLanguage.ts"
 import {
   type Compatibility,
@@ -73,7 +74,7 @@ export type Found<A> = { readonly _tag: "Found"; readonly value: A } | Unregiste
 export interface Gateway {
   readonly register: (schema: NewSchema) => Effect.Effect<Registered>
   /** Checks by the latest version, or by the one that is named. */
-  readonly check: (subject: Subject, version: number | undefined, body: Body) => Effect.Effect<Checked>
+  readonly check: (subject: Subject, version: number | undefined, body: Body) => Ready<Checked>
   readonly get: (subject: Subject, version: number | undefined) => Effect.Effect<Found<SchemaVersion>>
   /** Oldest first. */
   readonly versions: (subject: Subject) => Effect.Effect<Found<ReadonlyArray<SchemaVersion>>>
@@ -116,18 +117,19 @@ export const make: Effect.Effect<Gateway, never, SchemaLanguages | SchemaRegistr
     const clock = yield* Clock.Clock
     const patience = new GatewayPatience()
     /** Checks are work of the one thread there is, of which each client has its share. */
-    const checkFairly = (subject: Subject, version: number | undefined, body: Body): Effect.Effect<Checked> =>
-      Effect.suspend(() => {
-        const wait = patience.wait(subject.client, clock.currentTimeMillisUnsafe())
-        if (wait > 0) return Effect.succeed(tooSlow(wait))
-        return check(schemas, subject, version, body, (validate) => {
-          const begun = clock.currentTimeMillisUnsafe()
-          const violations = validate()
-          const now = clock.currentTimeMillisUnsafe()
-          patience.spent(subject.client, now - begun, now)
-          return violations
-        })
+    const checkFairly = (subject: Subject, version: number | undefined, body: Body): Ready<Checked> => {
+      const reason = nameProblem(subject)
+      if (reason !== undefined) return { _tag: "BadName", reason }
+      const wait = patience.wait(subject.client, clock.currentTimeMillisUnsafe())
+      if (wait > 0) return tooSlow(wait)
+      return check(schemas, subject, version, body, (validate) => {
+        const begun = clock.currentTimeMillisUnsafe()
+        const violations = validate()
+        const now = clock.currentTimeMillisUnsafe()
+        patience.spent(subject.client, now - begun, now)
+        return violations
       })
+    }
     const get = (subject: Subject, version: number | undefined) =>
       Effect.map(
         version === undefined ? registry.latest(subject) : registry.get(subject, version),
@@ -139,7 +141,7 @@ export const make: Effect.Effect<Gateway, never, SchemaLanguages | SchemaRegistr
           schema,
           Effect.catchTag(register(registry, languages, schemas.note, schema, 1), "SchemaRegistryError", away)
         ),
-      check: (subject, version, body) => named(subject, checkFairly(subject, version, body)),
+      check: checkFairly,
       get: (subject, version) => named(subject, orAway(get(subject, version))),
       versions: (subject) =>
         named(
@@ -235,26 +237,27 @@ const check = (
   version: number | undefined,
   body: Body,
   timed: (validate: () => ReadonlyArray<Violation>) => ReadonlyArray<Violation>
-): Effect.Effect<Checked> =>
-  schemas.of(subject, version).pipe(
-    Effect.map((found): Checked => {
-      if (Option.isNone(found)) return unregistered(subject, version)
-      const { validator, version: used } = found.value
-      let value: unknown
-      if (body._tag === "Value") value = body.value
-      else {
-        const read = validator.decode?.(body.bytes) ?? Result.fail(`an event of ${used.type} is to be sent as JSON`)
-        if (Result.isFailure(read)) return { _tag: "Unreadable", version: used, reason: read.failure }
-        value = read.success
-      }
-      const violations = timed(() => validator.check(value))
-      if (violations.length > 0) return { _tag: "Violations", version: used, violations }
-      return { _tag: "Valid", version: used, value }
-    }),
-    Effect.catch((error) =>
-      error instanceof SchemaInvalid ? Effect.succeed<Checked>({ _tag: "Invalid", reason: error.reason }) : away(error)
-    )
+): Ready<Checked> => {
+  const checked = (found: GatewaySchemas.Usable | undefined): Checked => {
+    if (found === undefined) return unregistered(subject, version)
+    const { validator, version: used } = found
+    let value: unknown
+    if (body._tag === "Value") value = body.value
+    else {
+      const read = validator.decode?.(body.bytes) ?? Result.fail(`an event of ${used.type} is to be sent as JSON`)
+      if (Result.isFailure(read)) return { _tag: "Unreadable", version: used, reason: read.failure }
+      value = read.success
+    }
+    const violations = timed(() => validator.check(value))
+    if (violations.length > 0) return { _tag: "Violations", version: used, violations }
+    return { _tag: "Valid", version: used, value }
+  }
+  const found = schemas.of(subject, version)
+  if (!isLater(found)) return checked(found)
+  return Effect.catch(Effect.map(found, checked), (error) =>
+    error instanceof SchemaInvalid ? Effect.succeed<Checked>({ _tag: "Invalid", reason: error.reason }) : away(error)
   )
+}
 
 const named = <A>(subject: Subject, then: Effect.Effect<A>): Effect.Effect<A | BadName> => {
   const reason = nameProblem(subject)

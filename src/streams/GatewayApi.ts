@@ -1,6 +1,7 @@
 /** The routes of /api/v1: one table, from which they are answered and described. */
 import { Effect, Result } from "effect"
 import type { HttpRequest, HttpResponse } from "../services/HttpHost.ts"
+import { andThen, type Ready } from "../services/Ready.ts"
 import type { SchemaVersion } from "../services/SchemaRegistry.ts"
 import type { Checked, Found, Gateway } from "./Gateway.ts"
 import * as Answers from "./GatewayAnswers.ts"
@@ -149,7 +150,7 @@ export const operations = (gateway: Gateway, send: GatewaySend, options: Options
     handle: (request) =>
       withVersion(request.query.get("version"), (version) =>
         orRefused(Bodies.eventOf(request, version), (event) =>
-          Effect.map(gateway.check(event, version, event.body), validated)
+          andThen(gateway.check(event, version, event.body), validated)
         )
       )
   },
@@ -212,8 +213,8 @@ const listed = (name: string, found: Found<ReadonlyArray<SchemaVersion>>): HttpR
 
 // ---------------------------------------------------------------------------------------------------- events
 
-const sendOne = (send: GatewaySend, event: Incoming): Effect.Effect<HttpResponse> =>
-  Effect.map(send.one(event), (sent) => Answers.response(Answers.itemOf(sent), warningsOf([sent])))
+const sendOne = (send: GatewaySend, event: Incoming): Ready<HttpResponse> =>
+  andThen(send.one(event), (sent) => Answers.response(Answers.itemOf(sent), warningsOf([sent])))
 
 const sendAll = (send: GatewaySend, events: ReadonlyArray<Incoming>): Effect.Effect<HttpResponse> =>
   Effect.map(send.all(events), (sent) => Answers.results(sent, warningsOf(sent)))
@@ -247,12 +248,12 @@ const clientsOf = (read: ReturnType<typeof CloudEvents.read>): ReadonlyArray<str
   return read.success.events.flatMap((one) => (Result.isSuccess(one) ? [one.success.client] : []))
 }
 
-const cloudEvents = (send: GatewaySend, request: HttpRequest, batchMax: number): Effect.Effect<HttpResponse> => {
+const cloudEvents = (send: GatewaySend, request: HttpRequest, batchMax: number): Ready<HttpResponse> => {
   const read = CloudEvents.read(request)
-  if (Result.isFailure(read)) return Effect.succeed(refused(`not a CloudEvent: ${read.failure}`))
+  if (Result.isFailure(read)) return refused(`not a CloudEvent: ${read.failure}`)
   if (read.success._tag === "One") return sendOne(send, read.success.event)
   const { events } = read.success
-  if (events.length > batchMax) return Effect.succeed(refused(`a batch may hold ${batchMax} events`))
+  if (events.length > batchMax) return refused(`a batch may hold ${batchMax} events`)
   const good = events.filter(Result.isSuccess).map(({ success }) => success)
   return Effect.map(send.all(good), (sent) => {
     let next = 0
@@ -267,12 +268,10 @@ const cloudEvents = (send: GatewaySend, request: HttpRequest, batchMax: number):
 
 const refused = (reason: string): HttpResponse => Answers.response(Answers.problem("request-invalid", reason))
 
-const orRefused = <A>(
-  read: Result.Result<A, string>,
-  then: (value: A) => Effect.Effect<HttpResponse>
-): Effect.Effect<HttpResponse> => (Result.isSuccess(read) ? then(read.success) : Effect.succeed(refused(read.failure)))
+const orRefused = <A>(read: Result.Result<A, string>, then: (value: A) => Ready<HttpResponse>): Ready<HttpResponse> =>
+  Result.isSuccess(read) ? then(read.success) : refused(read.failure)
 
 const withVersion = (
   text: string | null | undefined,
-  then: (version: number | undefined) => Effect.Effect<HttpResponse>
-): Effect.Effect<HttpResponse> => orRefused(Bodies.versionOf(text ?? "latest"), then)
+  then: (version: number | undefined) => Ready<HttpResponse>
+): Ready<HttpResponse> => orRefused(Bodies.versionOf(text ?? "latest"), then)

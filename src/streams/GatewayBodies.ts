@@ -3,7 +3,7 @@ import { Result, Schema } from "effect"
 import type { HttpRequest } from "../services/HttpHost.ts"
 import { Compatibility, SchemaType, type Subject } from "../services/SchemaRegistry.ts"
 import type { NewSchema } from "./Gateway.ts"
-import { type Body, type Incoming, isJson, parse, traceOf } from "./GatewaySend.ts"
+import { type Body, eventIn, type Incoming, isJson, parse, readEvent, traceOf } from "./GatewaySend.ts"
 import * as JsonText from "./JsonText.ts"
 
 export const subjectOf = ({ params }: HttpRequest): Subject => ({ client: params.client!, event: params.event! })
@@ -41,7 +41,7 @@ export const deprecatedOf = (request: HttpRequest): Result.Result<boolean, strin
 export const eventOf = (request: HttpRequest, version: number | undefined): Result.Result<Incoming, string> => {
   const contentType = request.headers["content-type"] ?? "application/json"
   const body: Result.Result<Body, string> = isJson(contentType)
-    ? Result.map(parse(request.body), (read) => ({ _tag: "Value", ...read }))
+    ? readEvent(request.body)
     : Result.succeed({ _tag: "Bytes", bytes: request.body })
   return Result.map(body, (body) => ({
     ...subjectOf(request),
@@ -70,7 +70,7 @@ export const eventsOf = (
       texts.map((text, i) => ({
         ...subjectOf(request),
         version,
-        body: { _tag: "Value", text, value: value[i] as unknown },
+        body: eventIn(text, value[i] as unknown),
         contentType: "application/json",
         id: key === undefined ? undefined : `${key}#${i}`,
         headers

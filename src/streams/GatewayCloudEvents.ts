@@ -2,7 +2,7 @@
 import { Result } from "effect"
 import * as Base64 from "effect/encoding/Base64"
 import type { HttpRequest } from "../services/HttpHost.ts"
-import { type Body, type Incoming, isJson, parse, traceOf } from "./GatewaySend.ts"
+import { type Body, eventIn, type Incoming, isJson, parse, readEvent, traceOf } from "./GatewaySend.ts"
 import * as JsonText from "./JsonText.ts"
 
 /** One event, several, or what is no CloudEvent: why not. */
@@ -48,7 +48,7 @@ const bodyOf = (text: string, data: unknown, base64: unknown, type: unknown): Re
   if (typeof data === "string" && typeof type === "string" && !isJson(type)) {
     return Result.succeed({ _tag: "Bytes", bytes: new TextEncoder().encode(data) })
   }
-  return Result.succeed({ _tag: "Value", text: JsonText.members(text)?.get("data") ?? "null", value: data ?? null })
+  return Result.succeed(eventIn(JsonText.members(text)?.get("data") ?? "null", data ?? null))
 }
 
 const binary = (request: HttpRequest): Result.Result<Incoming, string> => {
@@ -67,8 +67,8 @@ const binary = (request: HttpRequest): Result.Result<Incoming, string> => {
 
 const ofType = (bytes: Uint8Array, type: unknown): Result.Result<Body, string> => {
   if (type !== undefined && (typeof type !== "string" || !isJson(type))) return Result.succeed({ _tag: "Bytes", bytes })
-  if (bytes.length === 0) return Result.succeed({ _tag: "Value", text: "null", value: null })
-  return Result.map(parse(bytes), (read): Body => ({ _tag: "Value", ...read }))
+  if (bytes.length === 0) return Result.succeed(eventIn("null", null))
+  return readEvent(bytes)
 }
 
 /** The attributes every event must have, as the specification names them. */

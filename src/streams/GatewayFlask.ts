@@ -2,12 +2,13 @@
 import { Effect, Result } from "effect"
 import type { Denial } from "../services/GatewayAccess.ts"
 import type { HttpRequest, HttpResponse } from "../services/HttpHost.ts"
+import { andThen, type Ready } from "../services/Ready.ts"
 import * as FlaskJson from "./FlaskJson.ts"
 import * as FormBody from "./FormBody.ts"
 import type { Gateway } from "./Gateway.ts"
 import { keyOf } from "./GatewayBodies.ts"
 import type { Guarded } from "./GatewayGuard.ts"
-import { type GatewaySend, isJson, parse, parseText, traceOf } from "./GatewaySend.ts"
+import { eventIn, type GatewaySend, isJson, parse, parseText, traceOf } from "./GatewaySend.ts"
 import * as JsonText from "./JsonText.ts"
 
 export interface Operation extends Guarded {
@@ -57,17 +58,20 @@ const register = Effect.fnUntraced(function* (gateway: Gateway, request: HttpReq
   return failed("failed to register event", registered._tag === "Away" && registered.retryable)
 })
 
-const sendEvent = Effect.fnUntraced(function* (send: GatewaySend, request: HttpRequest, text: string, value: unknown) {
-  const sent = yield* send.one({
+const sendEvent = (send: GatewaySend, request: HttpRequest, text: string, value: unknown): Ready<HttpResponse> => {
+  const event = {
     ...subjectOf(request),
-    body: { _tag: "Value", text, value },
+    body: eventIn(text, value),
     contentType: "application/json",
     id: keyOf(request),
     headers: traceOf(request)
-  })
-  if (sent._tag === "Sent") return done("event sent")
-  return failed("failed to send event", sent._tag === "Busy" || (sent._tag === "Away" && sent.retryable))
-})
+  }
+  return andThen(send.one(event), (sent) =>
+    sent._tag === "Sent"
+      ? done("event sent")
+      : failed("failed to send event", sent._tag === "Busy" || (sent._tag === "Away" && sent.retryable))
+  )
+}
 
 const schemaOf = Effect.fnUntraced(function* (gateway: Gateway, request: HttpRequest) {
   const found = yield* gateway.get(subjectOf(request), undefined)
@@ -92,14 +96,14 @@ const list = Effect.fnUntraced(function* (gateway: Gateway, { params }: HttpRequ
 const withField = (
   request: HttpRequest,
   name: string,
-  then: (text: string, value: unknown) => Effect.Effect<HttpResponse>
-): Effect.Effect<HttpResponse> => {
+  then: (text: string, value: unknown) => Ready<HttpResponse>
+): Ready<HttpResponse> => {
   const found = fieldOf(request, name)
-  if (found === undefined) return Effect.succeed(failed(`'${name}' key not in data`))
+  if (found === undefined) return failed(`'${name}' key not in data`)
   const read = Result.flatMap(found, parseText)
   // What is false in Python was no JSON to it.
   if (Result.isFailure(read) || isFalsy(read.success.value)) {
-    return Effect.succeed(failed(`'${name}' is not a valid json`))
+    return failed(`'${name}' is not a valid json`)
   }
   return then(read.success.text, read.success.value)
 }

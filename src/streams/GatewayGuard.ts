@@ -1,8 +1,8 @@
 /** Lets a request of the gateway in by who sends it, and has a line written for each registration. */
 import { Effect } from "effect"
 import type { Access, Denial, Right } from "../services/GatewayAccess.ts"
-import type { HttpRequest, HttpResponse } from "../services/HttpHost.ts"
-import { later } from "../services/Ready.ts"
+import type { HttpHead, HttpRequest, HttpResponse, Route } from "../services/HttpHost.ts"
+import { andThen, later, type Ready } from "../services/Ready.ts"
 import * as Path from "./Path.ts"
 
 export interface Guarded {
@@ -10,36 +10,36 @@ export interface Guarded {
   readonly right: Right
   /** Whose events it is about; absent: those of the client in its path. */
   readonly clients?: (request: HttpRequest) => ReadonlyArray<string>
-  readonly handle: (request: HttpRequest) => Effect.Effect<HttpResponse>
+  readonly handle: (request: HttpRequest) => Ready<HttpResponse>
   /** Whether it registers a schema. */
   readonly registers?: boolean
 }
 
-/** `denied` says a denial in the words of its route; the headers that go with it are added. */
-export const guarded =
-  (
-    access: Access,
-    { clients = ofPath, handle, registers = false, right }: Guarded,
-    denied: (denial: Denial) => HttpResponse
-  ) =>
-  (request: HttpRequest): Effect.Effect<HttpResponse> => {
-    const { headers, params } = request
-    const answered = Effect.flatMap(denialOf(access, request, clients(request), right), (denial) =>
-      denial === undefined ? handle(request) : Effect.succeed(withHeaders(denied(denial), denial))
-    )
-    if (!registers) return answered
-    return Effect.tap(answered, (response) =>
-      access.audit({
-        headers,
-        client: params.client ?? "",
-        event: params.event ?? "",
-        outcome: outcomes[response.status] ?? "refused",
-        ...versionOf(response)
-      })
-    )
+/** Whom the path names is let in, or not, by the head. `denied` says a denial in the words of its route. */
+export const guarded = (
+  access: Access,
+  { clients, handle, registers = false, right }: Guarded,
+  denied: (denial: Denial) => HttpResponse
+): Required<Pick<Route, "admit" | "handle">> => {
+  const answerTo = (denial: Denial): HttpResponse => withHeaders(denied(denial), denial)
+  const audited = (head: HttpHead, response: HttpResponse): Ready<HttpResponse> =>
+    registers ? Effect.as(access.audit(registrationOf(head, response)), response) : response
+  const admit = (head: HttpHead): Ready<HttpResponse | undefined> => {
+    const { headers, params } = head
+    const denial = clients === undefined ? access.check(headers, params.client ?? "", right) : access.known(headers)
+    return andThen(denial, (denial) => (denial === undefined ? undefined : audited(head, answerTo(denial))))
   }
-
-const ofPath = ({ params }: HttpRequest): ReadonlyArray<string> => [params.client ?? ""]
+  if (clients === undefined) {
+    return { admit, handle: (request) => andThen(handle(request), (response) => audited(request, response)) }
+  }
+  return {
+    admit,
+    handle: (request) =>
+      Effect.flatMap(denialOf(access, request, clients(request), right), (denial) =>
+        denial === undefined ? later(handle(request)) : Effect.succeed(answerTo(denial))
+      )
+  }
+}
 
 /** The first of the clients that it may not speak for; a request that names none speaks for nobody known. */
 const denialOf = Effect.fnUntraced(function* (
@@ -62,6 +62,15 @@ const withHeaders = (response: HttpResponse, { challenge, retryAfterSeconds }: D
     ...(challenge === undefined ? undefined : { "www-authenticate": challenge }),
     ...(retryAfterSeconds === undefined ? undefined : { "retry-after": `${retryAfterSeconds}` })
   }
+})
+
+const registrationOf = ({ headers, params, remote }: HttpHead, response: HttpResponse) => ({
+  headers,
+  client: params.client ?? "",
+  event: params.event ?? "",
+  outcome: outcomes[response.status] ?? "refused",
+  remote,
+  ...versionOf(response)
 })
 
 const outcomes: Readonly<Record<number, string>> = {

@@ -1,5 +1,6 @@
 /** Keeps the schemas that are in use compiled: a new version of somebody else counts within a second. */
 import { Clock, Deferred, Effect, Option, type Scope } from "effect"
+import { andThen, type Ready } from "../services/Ready.ts"
 import type { SchemaInvalid, SchemaLanguages, Validator } from "../services/SchemaLanguage.ts"
 import type { SchemaRegistry, SchemaRegistryError, SchemaVersion, Subject } from "../services/SchemaRegistry.ts"
 
@@ -10,8 +11,8 @@ export interface Usable {
 }
 
 export interface GatewaySchemas {
-  /** Fails: `SchemaInvalid` when what was registered cannot be used here. */
-  readonly of: (subject: Subject, version: number | undefined) => Effect.Effect<Option.Option<Usable>, UseError>
+  /** Undefined when nothing is registered. Fails: `SchemaInvalid` when what was registered cannot be used here. */
+  readonly of: (subject: Subject, version: number | undefined) => Ready<Usable | undefined, UseError>
   /** What we have just registered or marked is the latest from here on. */
   readonly note: (version: SchemaVersion) => void
 }
@@ -68,33 +69,29 @@ export const make = Effect.fnUntraced(function* (
       )
     })
 
-  const latestOf = (subject: Subject) => {
+  const latestOf = (subject: Subject): Ready<SchemaVersion | undefined, SchemaRegistryError> => {
     const known = latest.get(nameOf(subject))
-    if (known === undefined || known.until <= clock.currentTimeMillisUnsafe()) return load(subject)
-    return Effect.succeedSome(known.version)
+    if (known !== undefined && known.until > clock.currentTimeMillisUnsafe()) return known.version
+    return Effect.map(load(subject), Option.getOrUndefined)
   }
 
-  const use = (version: SchemaVersion): Effect.Effect<Option.Option<Usable>, SchemaInvalid> => {
+  const use = (version: SchemaVersion): Ready<Usable, SchemaInvalid> => {
     const known = compiled.get(version)
-    if (known !== undefined) return Effect.succeedSome({ version, validator: known })
-    return languages
-      .of(version.type)
-      .compile(version.schema)
-      .pipe(
-        Effect.map((validator) => {
-          compiled.set(version, validator)
-          return Option.some({ version, validator })
-        })
-      )
+    if (known !== undefined) return { version, validator: known }
+    return Effect.map(languages.of(version.type).compile(version.schema), (validator) => {
+      compiled.set(version, validator)
+      return { version, validator }
+    })
   }
 
   const schemas: GatewaySchemas = {
     note,
     of: (subject, version) =>
-      Effect.flatMap(
-        version === undefined ? latestOf(subject) : registry.get(subject, version),
-        (found): Effect.Effect<Option.Option<Usable>, SchemaInvalid> =>
-          Option.isSome(found) ? use(found.value) : Effect.succeedNone
+      andThen(
+        version === undefined
+          ? latestOf(subject)
+          : Effect.map(registry.get(subject, version), Option.getOrUndefined<SchemaVersion>),
+        (found): Ready<Usable | undefined, SchemaInvalid> => (found === undefined ? undefined : use(found))
       )
   }
   return schemas

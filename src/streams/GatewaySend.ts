@@ -3,15 +3,15 @@ import { Clock, Effect, Result } from "effect"
 import type { Codec } from "../services/Codec.ts"
 import type { Envelope } from "../services/Envelope.ts"
 import type { HttpRequest } from "../services/HttpHost.ts"
-import { later } from "../services/Ready.ts"
+import { andThen, later, type Ready } from "../services/Ready.ts"
 import type { SchemaVersion, Subject } from "../services/SchemaRegistry.ts"
 import type { Checked, Gateway } from "./Gateway.ts"
 import type * as HttpIntake from "./HttpIntake.ts"
 import * as Utf8Text from "./Utf8Text.ts"
 
-/** An event as JSON text with what it says, or in a language's own bytes. */
+/** An event as the bytes of its JSON text with what they say, or in a language's own bytes. */
 export type Body =
-  | { readonly _tag: "Value"; readonly text: string; readonly value: unknown }
+  | { readonly _tag: "Value"; readonly bytes: Uint8Array; readonly value: unknown }
   | { readonly _tag: "Bytes"; readonly bytes: Uint8Array }
 
 export interface Incoming extends Subject {
@@ -36,7 +36,7 @@ export type Sent =
   | Exclude<Checked, { readonly _tag: "Valid" }>
 
 export interface GatewaySend {
-  readonly one: (event: Incoming) => Effect.Effect<Sent>
+  readonly one: (event: Incoming) => Ready<Sent>
   /** In the order of the events. Units: 1 to 1,000 events. */
   readonly all: (events: ReadonlyArray<Incoming>) => Effect.Effect<ReadonlyArray<Sent>>
   /** Gives what was checked, without reading it a second time. */
@@ -60,7 +60,7 @@ export const make = Effect.fnUntraced(function* (gateway: Gateway, intake: HttpI
         version: `${version.version}`,
         "content-type": event.contentType
       },
-      payload: event.body._tag === "Bytes" ? event.body.bytes : utf8.encode(event.body.text),
+      payload: event.body.bytes,
       receivedAt: clock.currentTimeMillisUnsafe(),
       attempt: 1
     }
@@ -68,22 +68,22 @@ export const make = Effect.fnUntraced(function* (gateway: Gateway, intake: HttpI
     return envelope
   }
 
-  const check = (event: Incoming): Effect.Effect<Checked | typeof longId> =>
-    (event.id?.length ?? 0) > idMax ? Effect.succeed(longId) : gateway.check(event, event.version, event.body)
+  const check = (event: Incoming): Ready<Checked | typeof longId> =>
+    (event.id?.length ?? 0) > idMax ? longId : gateway.check(event, event.version, event.body)
 
-  const one = (event: Incoming): Effect.Effect<Sent> =>
-    Effect.flatMap(check(event), (checked) => {
-      if (checked._tag !== "Valid") return Effect.succeed(checked)
+  const one = (event: Incoming): Ready<Sent> =>
+    andThen(check(event), (checked): Ready<Sent> => {
+      if (checked._tag !== "Valid") return checked
       const { value, version } = checked
       const envelope = envelopeOf(event, version, value)
-      return later(intake.one<Sent>(envelope, (ended) => sentOf(ended, envelope.id, version)))
+      return intake.one<Sent>(envelope, (ended) => sentOf(ended, envelope.id, version))
     })
 
   const all = Effect.fnUntraced(function* (events: ReadonlyArray<Incoming>) {
     const results: Array<Sent> = []
     const open: Array<{ readonly i: number; readonly envelope: Envelope; readonly version: SchemaVersion }> = []
     for (const [i, event] of events.entries()) {
-      const checked = yield* check(event)
+      const checked = yield* later(check(event))
       if (checked._tag !== "Valid") results[i] = checked
       else open.push({ i, envelope: envelopeOf(event, checked.version, checked.value), version: checked.version })
       // Checks are work of the one thread there is: others have their turn in between.
@@ -154,11 +154,20 @@ export const parse = (bytes: Uint8Array): Result.Result<{ readonly text: string;
   return text === undefined ? Result.fail("not UTF-8 text") : parseText(Utf8Text.withoutMark(text))
 }
 
-export const parseText = (text: string): Result.Result<{ readonly text: string; readonly value: unknown }, string> =>
-  Result.try({
-    try: () => ({ text, value: JSON.parse(text) as unknown }),
-    catch: (error) => `not JSON: ${(error as Error).message}`
-  })
+export const parseText = (text: string): Result.Result<{ readonly text: string; readonly value: unknown }, string> => {
+  try {
+    return Result.succeed({ text, value: JSON.parse(text) as unknown })
+  } catch (error) {
+    return Result.fail(`not JSON: ${(error as Error).message}`)
+  }
+}
+
+/** An event that is all of a body. Fails: with a sentence. */
+export const readEvent = (bytes: Uint8Array): Result.Result<Body, string> =>
+  Result.map(parse(bytes), ({ value }) => ({ _tag: "Value", bytes: Utf8Text.withoutMarkBytes(bytes), value }))
+
+/** An event that stands in a larger text. */
+export const eventIn = (text: string, value: unknown): Body => ({ _tag: "Value", bytes: utf8.encode(text), value })
 
 /** The trace a request belongs to. */
 export const traceOf = ({ headers }: HttpRequest): Readonly<Record<string, string>> => {

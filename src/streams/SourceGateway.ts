@@ -4,7 +4,8 @@ import * as Component from "../services/Component.ts"
 import * as Fields from "../services/Fields.ts"
 import type { Access } from "../services/GatewayAccess.ts"
 import * as GatewayAccess from "../services/GatewayAccess.ts"
-import { HttpHost, type HttpHostError, type HttpRequest, type HttpResponse, type Route } from "../services/HttpHost.ts"
+import { HttpHost, type HttpHostError, type HttpResponse, type Route } from "../services/HttpHost.ts"
+import { isLater } from "../services/Ready.ts"
 import type { SchemaLanguages } from "../services/SchemaLanguage.ts"
 import type { SchemaRegistry } from "../services/SchemaRegistry.ts"
 import type { Source } from "../services/Source.ts"
@@ -30,7 +31,7 @@ export interface Options {
   readonly access?: Access | undefined
 }
 
-const open: Access = { check: () => undefined, audit: () => Effect.void }
+const open: Access = { known: () => undefined, check: () => undefined, audit: () => Effect.void }
 
 /** Units: bytes. What the requests at work may hold, each with as much for itself as it takes without a body. */
 const heldBytesMax = 32 * 1024 * 1024
@@ -58,12 +59,12 @@ export const make: (
       ...GatewayFlask.operations(gateway, send).map((one) => ({
         method: one.method,
         path: `${prefix}${one.path}`,
-        handle: bounded(guarded(access, one, GatewayFlask.denied), one.full)
+        ...bounded(guarded(access, one, GatewayFlask.denied), one.full)
       })),
       ...operations.map((one) => ({
         method: one.method,
         path: `${api}${one.path.replaceAll(/\{(\w+)\}/g, ":$1")}`,
-        handle: bounded(guarded(access, one, Answers.denied), full)
+        ...bounded(guarded(access, one, Answers.denied), full)
       })),
       ...documents(api, operations)
     ]
@@ -113,20 +114,24 @@ export const component = Component.source({
 /** Keeps what is at work within bounds, also while the registry is slow: nothing has gone to the pipeline then. */
 const bound = () => {
   let held = 0
-  return (handle: (request: HttpRequest) => Effect.Effect<HttpResponse>, full: HttpResponse): Route["handle"] =>
-    (request) => {
+  return <A extends Pick<Route, "handle">>(route: A, full: HttpResponse): A => ({
+    ...route,
+    handle: (request) => {
       const bytes = request.body.length + requestBytes
       if (held + bytes > heldBytesMax) return full
+      const answered = route.handle(request)
+      if (!isLater(answered)) return answered
       return Effect.suspend(() => {
         held += bytes
         return Effect.ensuring(
-          handle(request),
+          answered,
           Effect.sync(() => {
             held -= bytes
           })
         )
       })
     }
+  })
 }
 
 const full = Answers.response(Answers.problem("busy", "the gateway takes no more just now"))

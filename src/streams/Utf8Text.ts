@@ -9,6 +9,9 @@ export const read = (bytes: Uint8Array): string | undefined =>
 
 export const withoutMark = (text: string): string => (text.startsWith("\ufeff") ? text.slice(1) : text)
 
+export const withoutMarkBytes = (bytes: Uint8Array): Uint8Array =>
+  bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? bytes.subarray(3) : bytes
+
 export const hexPrefix = "hex:"
 
 /** Bytes that are no text get a text of their own, so that two of them are never taken for one. */

@@ -196,7 +196,7 @@ describe("tokens", () => {
       const token = yield* signed(one, claimsOf({ scope: "register", sub: "acme" }))
       for (const headers of [bearer(Redacted.value(key)), bearer(token)]) {
         assert.strictEqual(yield* outcome(access, headers, "acme", "register"), "in")
-        yield* access.audit({ headers, client: "acme", event: "e", outcome: "registered" })
+        yield* access.audit({ headers, client: "acme", event: "e", outcome: "registered", remote: "192.0.2.7" })
       }
       assert.deepStrictEqual(
         lines.map((one) => JSON.parse(one).annotations.who),

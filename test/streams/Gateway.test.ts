@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
+import { later } from "../../src/services/Ready.ts"
 import { SchemaRegistry, type SchemaVersion } from "../../src/services/SchemaRegistry.ts"
 import * as Gateway from "../../src/streams/Gateway.ts"
 import * as Kit from "./GatewayKit.ts"
@@ -19,23 +20,26 @@ const schema = (...required: ReadonlyArray<string>) => JSON.stringify({ type: "o
 const json = (text: string) => ({ ...fruits, type: "json" as const, schema: text })
 const value = (value: unknown) => ({ _tag: "Value" as const, value })
 
+const checkIn = (gateway: Gateway.Gateway, ...asked: Parameters<Gateway.Gateway["check"]>) =>
+  Effect.suspend(() => later(gateway.check(...asked)))
+
 describe("Gateway", () => {
   it.effect("takes what is valid by the schema that is registered, and nothing else", () =>
     Effect.gen(function* () {
       const { gateway } = yield* made
-      assert.strictEqual((yield* gateway.check(fruits, undefined, value({})))._tag, "Unregistered")
+      assert.strictEqual((yield* checkIn(gateway, fruits, undefined, value({})))._tag, "Unregistered")
       assert.strictEqual((yield* gateway.register(json(schema("fruit"))))._tag, "Registered")
-      const valid = yield* gateway.check(fruits, undefined, value({ fruit: "apple" }))
+      const valid = yield* checkIn(gateway, fruits, undefined, value({ fruit: "apple" }))
       assert.deepStrictEqual(valid._tag === "Valid" && [valid.value, valid.version.version], [{ fruit: "apple" }, 1])
-      const checked = yield* gateway.check(fruits, undefined, value({}))
+      const checked = yield* checkIn(gateway, fruits, undefined, value({}))
       assert.deepStrictEqual(checked._tag === "Violations" && checked.violations, [
         { path: "payload", message: "must have required property 'fruit'" }
       ])
       assert.strictEqual(
-        (yield* gateway.check({ ...fruits, client: "Patrick" }, undefined, value({})))._tag,
+        (yield* checkIn(gateway, { ...fruits, client: "Patrick" }, undefined, value({})))._tag,
         "Unregistered"
       )
-      assert.strictEqual((yield* gateway.check(fruits, 2, value({})))._tag, "Unregistered")
+      assert.strictEqual((yield* checkIn(gateway, fruits, 2, value({})))._tag, "Unregistered")
     })
   )
 
@@ -128,7 +132,7 @@ describe("Gateway", () => {
         const subject = { client, event }
         const answers = [
           yield* gateway.register({ ...json("{}"), ...subject }),
-          yield* gateway.check(subject, undefined, value(1)),
+          yield* checkIn(gateway, subject, undefined, value(1)),
           yield* gateway.get(subject, undefined),
           yield* gateway.versions(subject),
           yield* gateway.deprecate(subject, 1, true)
@@ -143,9 +147,12 @@ describe("Gateway", () => {
         ["__proto__", "constructor"]
       ] as const) {
         assert.strictEqual((yield* gateway.register({ ...json("{}"), client, event }))._tag, "Registered")
-        assert.strictEqual((yield* gateway.check({ client, event }, undefined, value(1)))._tag, "Valid")
+        assert.strictEqual((yield* checkIn(gateway, { client, event }, undefined, value(1)))._tag, "Valid")
       }
-      assert.strictEqual((yield* gateway.check({ client: "a", event: "b" }, undefined, value(1)))._tag, "Unregistered")
+      assert.strictEqual(
+        (yield* checkIn(gateway, { client: "a", event: "b" }, undefined, value(1)))._tag,
+        "Unregistered"
+      )
     })
   )
 
@@ -157,7 +164,7 @@ describe("Gateway", () => {
       control.gate = Deferred.await(gate)
       control.asked = 0
       const checks = yield* Effect.forEach(Array.from({ length: 50 }), () =>
-        Effect.forkChild(gateway.check(fruits, undefined, value({})), { startImmediately: true })
+        Effect.forkChild(checkIn(gateway, fruits, undefined, value({})), { startImmediately: true })
       )
       // The first to ask may go; the answer is for all.
       yield* Fiber.interrupt(checks[0]!)
@@ -167,22 +174,22 @@ describe("Gateway", () => {
       yield* other.register(json(schema("b")))
       control.asked = 0
       yield* TestClock.adjust("999 millis")
-      assert.strictEqual((yield* gateway.check(fruits, undefined, value({})))._tag, "Valid")
+      assert.strictEqual((yield* checkIn(gateway, fruits, undefined, value({})))._tag, "Valid")
       assert.strictEqual(control.asked, 0)
       yield* TestClock.adjust("1 millis")
-      assert.strictEqual((yield* gateway.check(fruits, undefined, value({})))._tag, "Violations")
+      assert.strictEqual((yield* checkIn(gateway, fruits, undefined, value({})))._tag, "Violations")
       yield* gateway.register(json(schema("c")))
-      assert.strictEqual((yield* gateway.check(fruits, undefined, value({ c: 1 })))._tag, "Valid")
-      assert.strictEqual((yield* gateway.check(fruits, 1, value({})))._tag, "Valid")
+      assert.strictEqual((yield* checkIn(gateway, fruits, undefined, value({ c: 1 })))._tag, "Valid")
+      assert.strictEqual((yield* checkIn(gateway, fruits, 1, value({})))._tag, "Valid")
     })
   )
 
   it.effect("sees a first registration of somebody else at once", () =>
     Effect.gen(function* () {
       const { gateway, other } = yield* made
-      assert.strictEqual((yield* gateway.check(fruits, undefined, value({})))._tag, "Unregistered")
+      assert.strictEqual((yield* checkIn(gateway, fruits, undefined, value({})))._tag, "Unregistered")
       yield* other.register(json(schema()))
-      assert.strictEqual((yield* gateway.check(fruits, undefined, value({})))._tag, "Valid")
+      assert.strictEqual((yield* checkIn(gateway, fruits, undefined, value({})))._tag, "Valid")
     })
   )
 
@@ -201,7 +208,7 @@ describe("Gateway", () => {
       assert.deepStrictEqual(yield* gateway.list("Squidward"), { _tag: "Found", value: [] })
       const latest = yield* gateway.deprecate(fruits, undefined, true)
       assert.deepStrictEqual(latest._tag === "Found" && [latest.value.version, latest.value.deprecated], [2, true])
-      const checked = yield* gateway.check(fruits, undefined, value({ a: 1 }))
+      const checked = yield* checkIn(gateway, fruits, undefined, value({ a: 1 }))
       assert.strictEqual(checked._tag === "Valid" && checked.version.deprecated, true)
       assert.strictEqual((yield* gateway.deprecate(fruits, 9, true))._tag, "Unregistered")
     })
@@ -212,12 +219,15 @@ describe("Gateway", () => {
       const { gateway } = yield* made
       const bytes = (...all: ReadonlyArray<number>) => ({ _tag: "Bytes" as const, bytes: Uint8Array.from(all) })
       yield* gateway.register({ ...json('"int"'), type: "avro" })
-      const valid = yield* gateway.check(fruits, undefined, bytes(7))
+      const valid = yield* checkIn(gateway, fruits, undefined, bytes(7))
       assert.strictEqual(valid._tag === "Valid" && valid.value, 7)
-      assert.strictEqual((yield* gateway.check(fruits, undefined, bytes(200)))._tag, "Violations")
-      assert.strictEqual((yield* gateway.check(fruits, undefined, bytes(1, 2)))._tag, "Unreadable")
+      assert.strictEqual((yield* checkIn(gateway, fruits, undefined, bytes(200)))._tag, "Violations")
+      assert.strictEqual((yield* checkIn(gateway, fruits, undefined, bytes(1, 2)))._tag, "Unreadable")
       yield* gateway.register({ ...json("{}"), event: "Json" })
-      assert.strictEqual((yield* gateway.check({ ...fruits, event: "Json" }, undefined, bytes(1)))._tag, "Unreadable")
+      assert.strictEqual(
+        (yield* checkIn(gateway, { ...fruits, event: "Json" }, undefined, bytes(1)))._tag,
+        "Unreadable"
+      )
     })
   )
 
@@ -227,7 +237,7 @@ describe("Gateway", () => {
       control.away = true
       const answers = [
         yield* gateway.register(json("{}")),
-        yield* gateway.check(fruits, undefined, value({})),
+        yield* checkIn(gateway, fruits, undefined, value({})),
         yield* gateway.get(fruits, undefined),
         yield* gateway.versions(fruits),
         yield* gateway.list("a"),
@@ -236,7 +246,7 @@ describe("Gateway", () => {
       for (const one of answers) assert.strictEqual(one._tag === "Away" && one.retryable, true)
       control.away = false
       yield* gateway.register(json("{}"))
-      assert.strictEqual((yield* gateway.check(fruits, undefined, value({})))._tag, "Valid")
+      assert.strictEqual((yield* checkIn(gateway, fruits, undefined, value({})))._tag, "Valid")
     })
   )
 })
