@@ -5,6 +5,7 @@ import type { Duplex } from "node:stream"
 import { Cause, Effect, Exit, Fiber } from "effect"
 import type { HttpRequest, HttpResponse } from "../services/HttpHost.ts"
 import { isLater, type Ready } from "../services/Ready.ts"
+import { type Link, Linked } from "../streams/Linked.ts"
 import type { Found, HttpRoutes } from "./HttpRoutes.ts"
 
 export interface Options {
@@ -35,7 +36,7 @@ export class HttpExchanges {
   stopping = false
   /** Units: bytes of the bodies that are being read. */
   reading = 0
-  private readonly open = new Set<Exchange>()
+  private readonly open = new Linked<Exchange>()
   private idlers: Array<() => void> = []
 
   constructor(options: Options) {
@@ -46,7 +47,7 @@ export class HttpExchanges {
     const exchange = new Exchange(this, incoming, outgoing)
     this.open.add(exchange)
     outgoing.once("close", () => {
-      this.open.delete(exchange)
+      this.open.remove(exchange)
       exchange.closed()
       if (this.open.size === 0) for (const idle of this.idlers.splice(0)) idle()
     })
@@ -88,7 +89,9 @@ const malformed: Readonly<Record<string, readonly [status: string, reason: strin
   HPE_CHUNK_EXTENSIONS_OVERFLOW: ["413 Payload Too Large", "the chunk extensions are too large"]
 }
 
-class Exchange {
+class Exchange implements Link<Exchange> {
+  before: Exchange | undefined
+  after: Exchange | undefined
   fiber: Fiber.Fiber<unknown> | undefined
   isReading = false
   private readBytes = 0

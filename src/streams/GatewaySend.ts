@@ -45,28 +45,10 @@ export interface GatewaySend {
 
 export const make = Effect.fnUntraced(function* (gateway: Gateway, intake: HttpIntake.HttpIntake) {
   const clock = yield* Clock.Clock
-  const values = new WeakMap<Envelope, unknown>()
   const source = intake.source.name
 
-  const envelopeOf = (event: Incoming, version: SchemaVersion, value: unknown): Envelope => {
-    const envelope: Envelope = {
-      id: idOf(event),
-      source,
-      key: event.key,
-      headers: {
-        ...event.headers,
-        client: event.client,
-        event: event.event,
-        version: `${version.version}`,
-        "content-type": event.contentType
-      },
-      payload: event.body.bytes,
-      receivedAt: clock.currentTimeMillisUnsafe(),
-      attempt: 1
-    }
-    values.set(envelope, value)
-    return envelope
-  }
+  const envelopeOf = (event: Incoming, version: SchemaVersion, value: unknown): Envelope =>
+    new Valid(source, event, version, value, clock.currentTimeMillisUnsafe())
 
   const check = (event: Incoming): Ready<Checked | typeof longId> =>
     (event.id?.length ?? 0) > idMax ? longId : gateway.check(event, event.version, event.body)
@@ -104,12 +86,39 @@ export const make = Effect.fnUntraced(function* (gateway: Gateway, intake: HttpI
     decode: (envelope) => ({
       envelope,
       // A replayed dead letter has been checked when it came.
-      payload: values.has(envelope) ? values.get(envelope) : parsed(envelope),
+      payload: envelope instanceof Valid ? envelope.value : parsed(envelope),
       key: envelope.key
     })
   }
   return { all, codec, one } satisfies GatewaySend as GatewaySend
 })
+
+/** An event that was checked, with what was read for that; a copy has its fields only. */
+class Valid implements Envelope {
+  readonly id: string
+  readonly source: string
+  readonly key: string | undefined
+  readonly headers: Readonly<Record<string, string>>
+  readonly payload: Uint8Array
+  readonly receivedAt: number
+  readonly attempt = 1
+  readonly #value: unknown
+
+  constructor(source: string, incoming: Incoming, { version }: SchemaVersion, value: unknown, receivedAt: number) {
+    const { body, client, contentType, event, headers, key } = incoming
+    this.id = idOf(incoming)
+    this.source = source
+    this.key = key
+    this.headers = { ...headers, client, event, version: `${version}`, "content-type": contentType }
+    this.payload = body.bytes
+    this.receivedAt = receivedAt
+    this.#value = value
+  }
+
+  get value(): unknown {
+    return this.#value
+  }
+}
 
 /** Units: characters of an id; it is kept for as long as copies are told apart. */
 const idMax = 1024

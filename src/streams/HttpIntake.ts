@@ -4,6 +4,7 @@ import type { Delivery, Settlement } from "../services/Delivery.ts"
 import type { Envelope } from "../services/Envelope.ts"
 import type { Ready } from "../services/Ready.ts"
 import type { Source } from "../services/Source.ts"
+import { type Link, Linked } from "./Linked.ts"
 
 /** Nobody could say how it ends: it was not taken, or not done in time. The sender is to come again. */
 export interface Away {
@@ -82,7 +83,7 @@ type Taken = Arr.NonEmptyReadonlyArray<Delivery>
 class Opening {
   private readonly waiting: Array<Asked> = []
   /** In the order of arrival, so the first is the next whose time is up. */
-  private readonly unanswered = new Set<Asked>()
+  private readonly unanswered = new Linked<Asked>()
   private readonly some = Latch.makeUnsafe(false)
   private readonly busy = Latch.makeUnsafe(false)
   private readonly over = Latch.makeUnsafe(false)
@@ -185,7 +186,7 @@ class Opening {
   /** Ends those whose time is up, one sleep for all of them: they have waited in the order of arrival. */
   readonly expire: Effect.Effect<never> = Effect.suspend(() => {
     const now = this.clock.currentTimeMillisUnsafe()
-    for (const asked of this.unanswered) {
+    for (let asked = this.unanswered.first; asked !== undefined; asked = this.unanswered.first) {
       const left = asked.envelope.receivedAt + this.answerMillis - now
       if (left > 0) return Effect.andThen(Effect.sleep(left), this.expire)
       this.drop(asked)
@@ -204,7 +205,7 @@ class Opening {
 
   endAll(): void {
     this.close()
-    for (const asked of this.unanswered) asked.end(stopped)
+    for (let asked = this.unanswered.first; asked !== undefined; asked = this.unanswered.first) asked.end(stopped)
   }
 
   private abandon(asked: Asked): void {
@@ -219,12 +220,14 @@ class Opening {
   }
 }
 
-class Asked implements Delivery {
+class Asked implements Delivery, Link<Asked> {
   readonly envelope: Envelope
-  private readonly unanswered: Set<Asked>
+  before: Asked | undefined
+  after: Asked | undefined
+  private readonly unanswered: Linked<Asked>
   private tell: ((ended: Ended) => void) | undefined
 
-  constructor(envelope: Envelope, unanswered: Set<Asked>, tell: (ended: Ended) => void) {
+  constructor(envelope: Envelope, unanswered: Linked<Asked>, tell: (ended: Ended) => void) {
     this.envelope = envelope
     this.unanswered = unanswered
     this.tell = tell
@@ -244,7 +247,7 @@ class Asked implements Delivery {
 
   forget(): void {
     this.tell = undefined
-    this.unanswered.delete(this)
+    this.unanswered.remove(this)
   }
 }
 
