@@ -13,7 +13,9 @@ export const make = Effect.fnUntraced(function* (topic: string | TopicName.Topic
   // A batch may go to several topics; what is done of it must not be done again when the rest is.
   const done = new WeakSet<Outgoing>()
   const append = (topic: string, group: ReadonlyArray<Outgoing>) =>
-    Effect.tap(Effect.mapError(topics.append(topic, group.map(recordOf)), failure), () =>
+    Effect.mapError(topics.append(topic, group.map(recordOf)), failure)
+  const appendNoted = (topic: string, group: ReadonlyArray<Outgoing>) =>
+    Effect.tap(append(topic, group), () =>
       Effect.sync(() => {
         for (const one of group) done.add(one)
       })
@@ -33,7 +35,8 @@ export const make = Effect.fnUntraced(function* (topic: string | TopicName.Topic
         if (group === undefined) groups.set(topic, [one])
         else group.push(one)
       }
-      return Effect.forEach(groups, ([topic, group]) => append(topic, group), { discard: true })
+      const each = groups.size > 1 ? appendNoted : append
+      return Effect.forEach(groups, ([topic, group]) => each(topic, group), { discard: true })
     }
   }
   return publisher

@@ -135,6 +135,10 @@ export const json = (status: number, body: string, headers: HttpResponse["header
   body
 })
 
+/** Of one event that was sent. */
+export const sent = (one: Sent): HttpResponse =>
+  one._tag === "Sent" ? response(itemOf(one), warnings([one.version])) : response(itemOf(one))
+
 /** One status for all that ended alike, otherwise 207. */
 export const results = (sent: ReadonlyArray<Sent | Problem>, headers: HttpResponse["headers"] = {}): HttpResponse => {
   const results = sent.map((one) => ("_tag" in one ? itemOf(one as Sent) : one))
@@ -146,11 +150,11 @@ export const results = (sent: ReadonlyArray<Sent | Problem>, headers: HttpRespon
 
 /** A deprecated schema does its work, and says so. Source: RFC 9111, 5.5. */
 export const warnings = (versions: Iterable<SchemaVersion>): Readonly<Record<string, string>> => {
-  const old = new Set<string>()
+  let old: Set<string> | undefined
   for (const { client, deprecated, event, version } of versions) {
-    if (deprecated) old.add(`299 - "version ${version} of ${client}.${event} is deprecated"`)
+    if (deprecated) (old ??= new Set()).add(`299 - "version ${version} of ${client}.${event} is deprecated"`)
   }
-  return old.size === 0 ? {} : { warning: [...old].slice(0, 10).join(", ") }
+  return old === undefined ? {} : { warning: [...old].slice(0, 10).join(", ") }
 }
 
 /** A version as JSON text, with its schema as it was registered where it is wanted. */

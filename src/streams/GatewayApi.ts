@@ -213,8 +213,7 @@ const listed = (name: string, found: Found<ReadonlyArray<SchemaVersion>>): HttpR
 
 // ---------------------------------------------------------------------------------------------------- events
 
-const sendOne = (send: GatewaySend, event: Incoming): Ready<HttpResponse> =>
-  andThen(send.one(event), (sent) => Answers.response(Answers.itemOf(sent), warningsOf([sent])))
+const sendOne = (send: GatewaySend, event: Incoming): Ready<HttpResponse> => andThen(send.one(event), Answers.sent)
 
 const sendAll = (send: GatewaySend, events: ReadonlyArray<Incoming>): Effect.Effect<HttpResponse> =>
   Effect.map(send.all(events), (sent) => Answers.results(sent, warningsOf(sent)))
