@@ -109,7 +109,8 @@ const measure = async (kind: Kind, publisher: Publisher): Promise<Measured> => {
   }
 }
 
-const addressOf = async ({ child, said }: Program): Promise<string> => {
+/** Where a program that listens says it does. */
+export const addressOf = async ({ child, said }: Program): Promise<string> => {
   for (;;) {
     const found = /listening on (http:\/\/[^\s"]+)/.exec(said())
     if (found !== null) return found[1]!

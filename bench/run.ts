@@ -2,6 +2,7 @@
 import * as AzureQueue from "./azureQueue.ts"
 import * as Flat from "./flat.ts"
 import * as Gateway from "./gateway.ts"
+import * as GatewayHostile from "./gatewayHostile.ts"
 import * as HeadOfLine from "./headOfLine.ts"
 import * as Hot from "./hot.ts"
 import * as KafkaCopy from "./kafkaCopy.ts"
@@ -20,7 +21,8 @@ const benches: Readonly<Record<string, () => Promise<void>>> = {
   kafkaCopy: KafkaCopy.run,
   kafkaLedger: KafkaLedger.main,
   azureQueue: AzureQueue.run,
-  gateway: Gateway.run
+  gateway: Gateway.run,
+  gatewayHostile: GatewayHostile.run
 }
 
 // So that what was started ends too.

@@ -21,7 +21,7 @@ export interface Options {
 /** Units: milliseconds. Longer than the 60 s of common load balancers, which else send into a closing connection. */
 const keepAliveMillis = 65_000
 /** Units: milliseconds between two looks for slow clients. */
-const checkMillis = 5_000
+const checkMillis = 2_000
 
 export const make: (options: Options) => Effect.Effect<HttpHost["Service"], HttpHostError, Scope.Scope> =
   Effect.fnUntraced(function* (options: Options) {

@@ -116,20 +116,36 @@ export const make: Effect.Effect<Gateway, never, SchemaLanguages | SchemaRegistr
     const schemas = yield* GatewaySchemas.make(registry, languages)
     const clock = yield* Clock.Clock
     const patience = new GatewayPatience()
+    /** Units: milliseconds for which the client has to wait; 0 when it need not. */
+    const waitOf = ({ client }: Subject): number => patience.wait(client, clock.currentTimeMillisUnsafe())
+    const begin = ({ client }: Subject): (() => void) => {
+      const begun = clock.currentTimeMillisUnsafe()
+      return () => {
+        const now = clock.currentTimeMillisUnsafe()
+        patience.spent(client, now - begun, now)
+      }
+    }
     /** Checks are work of the one thread there is, of which each client has its share. */
     const checkFairly = (subject: Subject, version: number | undefined, body: Body): Ready<Checked> => {
       const reason = nameProblem(subject)
       if (reason !== undefined) return { _tag: "BadName", reason }
-      const wait = patience.wait(subject.client, clock.currentTimeMillisUnsafe())
+      const wait = waitOf(subject)
       if (wait > 0) return tooSlow(wait)
       return check(schemas, subject, version, body, (validate) => {
-        const begun = clock.currentTimeMillisUnsafe()
+        const end = begin(subject)
         const violations = validate()
-        const now = clock.currentTimeMillisUnsafe()
-        patience.spent(subject.client, now - begun, now)
+        end()
         return violations
       })
     }
+    /** So are schemas. */
+    const judgeFairly: Judge = (older, newer) =>
+      Effect.suspend(() => {
+        const wait = waitOf(newer)
+        if (wait > 0) return Effect.succeed(tooSlow(wait))
+        const end = begin(newer)
+        return Effect.ensuring(judge(languages, older, newer), Effect.sync(end))
+      })
     const get = (subject: Subject, version: number | undefined) =>
       Effect.map(
         version === undefined ? registry.latest(subject) : registry.get(subject, version),
@@ -139,7 +155,7 @@ export const make: Effect.Effect<Gateway, never, SchemaLanguages | SchemaRegistr
       register: (schema) =>
         named(
           schema,
-          Effect.catchTag(register(registry, languages, schemas.note, schema, 1), "SchemaRegistryError", away)
+          Effect.catchTag(register(registry, judgeFairly, schemas.note, schema, 1), "SchemaRegistryError", away)
         ),
       check: checkFairly,
       get: (subject, version) => named(subject, orAway(get(subject, version))),
@@ -178,7 +194,7 @@ export const make: Effect.Effect<Gateway, never, SchemaLanguages | SchemaRegistr
 
 const register = (
   registry: SchemaRegistry["Service"],
-  languages: SchemaLanguages["Service"],
+  judge: Judge,
   note: (version: SchemaVersion) => void,
   schema: NewSchema,
   tries: number
@@ -190,16 +206,8 @@ const register = (
     const compatibility = schema.compatibility ?? latest?.compatibility ?? "none"
     const next: NewVersion = { client, event, type, schema: schema.schema, compatibility }
     if (latest !== undefined && isSame(latest, next)) return { _tag: "Unchanged", version: latest } as const
-    const language = languages.of(type)
-    const compiled = yield* Effect.result(language.compile(schema.schema))
-    if (Result.isFailure(compiled)) return { _tag: "Invalid", reason: compiled.failure.reason } as const
-    if (latest !== undefined) {
-      const reasons = yield* Effect.result(conflicts(languages, latest, next))
-      if (Result.isFailure(reasons)) return { _tag: "Invalid", reason: reasons.failure.reason } as const
-      if (reasons.success.length > 0) {
-        return { _tag: "Conflict", latest: latest.version, reasons: reasons.success } as const
-      }
-    }
+    const problem = yield* judge(latest, next)
+    if (problem !== undefined) return problem
     const added = yield* Effect.result(registry.add(next, latest?.version ?? 0))
     if (Result.isSuccess(added)) {
       note(added.success)
@@ -207,9 +215,24 @@ const register = (
     }
     if (added.failure instanceof SchemaRegistryError) return yield* added.failure
     if (schema.once === true) return exists
-    if (tries < triesMax) return yield* register(registry, languages, note, schema, tries + 1)
+    if (tries < triesMax) return yield* register(registry, judge, note, schema, tries + 1)
     return { _tag: "Away", reason: "others keep registering this event at the same time", retryable: true } as const
   })
+
+type Judge = (older: SchemaVersion | undefined, newer: NewVersion) => Effect.Effect<Registered | undefined>
+
+/** Why a version cannot be registered; undefined when it can. */
+const judge = (
+  languages: SchemaLanguages["Service"],
+  older: SchemaVersion | undefined,
+  newer: NewVersion
+): Effect.Effect<Registered | undefined> =>
+  Effect.gen(function* () {
+    yield* languages.of(newer.type).compile(newer.schema)
+    if (older === undefined) return undefined
+    const reasons = yield* conflicts(languages, older, newer)
+    return reasons.length === 0 ? undefined : ({ _tag: "Conflict", latest: older.version, reasons } as const)
+  }).pipe(Effect.catchTag("SchemaInvalid", ({ reason }) => Effect.succeed({ _tag: "Invalid", reason } as const)))
 
 /** What keeps a version from following the one before it: by the rule that one set, and by its own. */
 const conflicts = (
@@ -280,7 +303,7 @@ const away = ({ reason, retryable }: SchemaRegistryError): Effect.Effect<Away> =
   Effect.succeed({ _tag: "Away", reason, retryable })
 
 const tooSlow = (waitMillis: number): Away => {
-  const told = `this client's events take long to check: come again in ${Math.ceil(waitMillis / 1000)} s`
+  const told = `this client's schemas and events take long to check: come again in ${Math.ceil(waitMillis / 1000)} s`
   return { _tag: "Away", reason: told, retryable: true, told }
 }
 

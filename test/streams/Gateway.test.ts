@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { later } from "../../src/services/Ready.ts"
+import { type SchemaLanguage, SchemaLanguages } from "../../src/services/SchemaLanguage.ts"
 import { SchemaRegistry, type SchemaVersion } from "../../src/services/SchemaRegistry.ts"
 import * as Gateway from "../../src/streams/Gateway.ts"
 import * as Kit from "./GatewayKit.ts"
@@ -249,4 +250,34 @@ describe("Gateway", () => {
       assert.strictEqual((yield* checkIn(gateway, fruits, undefined, value({})))._tag, "Valid")
     })
   )
+
+  it.effect("lets a client wait whose schemas keep taking long to judge, and nobody else", () => {
+    const slow: SchemaLanguage = {
+      type: "json",
+      compile: () => Effect.delay(Effect.succeed({ check: () => [] }), "250 millis"),
+      conflicts: () => Effect.succeed([])
+    }
+    return Effect.gen(function* () {
+      const { service } = Kit.registry()
+      const services = Layer.merge(
+        Layer.succeed(SchemaRegistry, service),
+        Layer.succeed(SchemaLanguages, { of: () => slow })
+      )
+      const gateway = yield* Effect.provide(Gateway.make, services)
+      const register = Effect.fnUntraced(function* (client: string, event: string) {
+        const registering = yield* Effect.forkChild(gateway.register({ client, event, type: "json", schema: "true" }), {
+          startImmediately: true
+        })
+        yield* TestClock.adjust("250 millis")
+        return yield* Fiber.join(registering)
+      })
+      assert.strictEqual((yield* register("a", "one"))._tag, "Registered")
+      assert.strictEqual((yield* register("a", "two"))._tag, "Registered")
+      const third = yield* register("a", "three")
+      assert.match((third._tag === "Away" && third.told) || "", /take long to check: come again in 3 s/)
+      assert.strictEqual((yield* register("b", "one"))._tag, "Registered")
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual((yield* register("a", "three"))._tag, "Registered")
+    })
+  })
 })
