@@ -9,7 +9,9 @@ import * as GatewayKeys from "../../src/layers/GatewayKeys.ts"
 import * as HttpHostNode from "../../src/layers/HttpHostNode.ts"
 import { GatewayAccess } from "../../src/services/GatewayAccess.ts"
 import { HttpHost } from "../../src/services/HttpHost.ts"
+import { guarded } from "../../src/streams/GatewayGuard.ts"
 import { folder } from "./GatewayKit.ts"
+import { raw } from "./Servers.ts"
 
 /** A server whose one route asks for the right to send. */
 const serving = Effect.gen(function* () {
@@ -23,11 +25,7 @@ const serving = Effect.gen(function* () {
   yield* host.route({
     method: "POST",
     path: "/:client",
-    handle: ({ headers, params }) => {
-      const denial = access.check(headers, params.client!, "send")
-      assert.isFalse(Effect.isEffect(denial))
-      return { status: (denial as { readonly status: number } | undefined)?.status ?? 200 }
-    }
+    ...guarded(access, { right: "send", handle: () => ({ status: 200 }) }, ({ status }) => ({ status }))
   })
   return { key: Redacted.value(key), port: host.address!.port }
 })
@@ -79,6 +77,20 @@ describe("an access behind HTTP", () => {
       assert.strictEqual(yield* post(port, long(50_000)), 431)
       const many = Array.from({ length: 900 }, (_, i) => [`a${i}`, "slk_"]).flat()
       assert.strictEqual(yield* post(port, [...many, "X-Api-Key", "slk_"]), 401)
+      assert.strictEqual(yield* post(port, ["X-Api-Key", key]), 200)
+    }).pipe(Effect.scoped, Effect.provide(services))
+  )
+
+  it.live("has room for who has a key while others without one hold their bodies back", () =>
+    Effect.gen(function* () {
+      const { key, port } = yield* serving
+      for (let i = 0; i < 100; i++) {
+        const socket = yield* raw(port)
+        // Together more than the server reads at the same time.
+        yield* socket.send("POST /acme HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n")
+        assert.match(yield* socket.until("\r\n\r\n"), /^HTTP\/1\.1 401 /)
+        yield* socket.send("x".repeat(900_000))
+      }
       assert.strictEqual(yield* post(port, ["X-Api-Key", key]), 200)
     }).pipe(Effect.scoped, Effect.provide(services))
   )

@@ -94,6 +94,40 @@ describe("HttpHostNode", () => {
     })
   )
 
+  it.live("asks a route whether it lets a request in before it reads the body, at once or later", () =>
+    Effect.gen(function* () {
+      const refusal = { status: 401, body: "who?" }
+      const guarded = (path: string, admit: Route["admit"]): Route => ({ ...echo, path, admit })
+      const { port } = yield* hosted([
+        guarded("/now", ({ headers, remote }) =>
+          headers["x-key"] === "k" && remote === "127.0.0.1" ? undefined : refusal
+        ),
+        guarded("/later", ({ headers }) =>
+          Effect.delay(Effect.succeed(headers["x-key"] === "k" ? undefined : refusal), 5)
+        ),
+        guarded("/broken", () => {
+          throw new Error("admit broke")
+        })
+      ])
+      for (const path of ["/now", "/later"]) {
+        const socket = yield* raw(port)
+        yield* socket.send(`POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n`)
+        assert.match(yield* socket.until("who?"), /^HTTP\/1\.1 401 /)
+        // The body is let by, and the connection serves the next request.
+        yield* socket.send("x".repeat(1_000_000) + post(path, "hello", "x-key: k\r\n"))
+        assert.match(yield* socket.until("hello"), /HTTP\/1\.1 200 OK/)
+        const asking = yield* raw(port)
+        yield* asking.send(`POST ${path} HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n`)
+        const answer = yield* asking.closed
+        assert.match(answer, /^HTTP\/1\.1 401 /)
+        assert.notInclude(answer, "100 Continue")
+      }
+      const broken = yield* raw(port)
+      yield* broken.send("POST /broken HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello")
+      assert.match(yield* broken.until("internal error"), /^HTTP\/1\.1 500 /)
+    })
+  )
+
   it.live("says whether to go on to a client that asks first", () =>
     Effect.gen(function* () {
       const { port } = yield* hosted([echo], { bodyMax: 10 })
