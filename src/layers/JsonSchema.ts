@@ -3,11 +3,13 @@ import { Ajv, type Options as AjvOptions, type AnySchema, type ErrorObject } fro
 import { Ajv2019 } from "ajv/dist/2019.js"
 import { Ajv2020 } from "ajv/dist/2020.js"
 import draft06 from "ajv/dist/refs/json-schema-draft-06.json" with { type: "json" }
-import formats from "ajv-formats"
 import { Result } from "effect"
 import type { Violation } from "../services/SchemaLanguage.ts"
 import * as Draft from "./JsonSchemaDraft.ts"
+import * as Evaluator from "./JsonSchemaEvaluator.ts"
+import * as Formats from "./JsonSchemaFormats.ts"
 import * as Keywords from "./JsonSchemaKeywords.ts"
+import * as Resources from "./JsonSchemaResources.ts"
 import * as Shape from "./JsonSchemaShape.ts"
 import * as LinearRegExp from "./LinearRegExp.ts"
 import * as TimeLimit from "./TimeLimit.ts"
@@ -48,28 +50,59 @@ export const compile = (schema: unknown, options: Options): Result.Result<Check,
 const compileNow = (schema: unknown, draft: Draft.Draft, options: Options): Result.Result<Check, string> => {
   const asked = Draft.assertsFormats(schema)
   const asserts = options.formats === "asserted" || asked
-  const sizes = LinearRegExp.make(options)
-  const shape = Shape.survey(schema, draft, options, (pattern) => sizes(pattern).size)
+  const survey = () => {
+    const sizes = LinearRegExp.make(options)
+    return Shape.survey(schema, draft, options, (pattern) => sizes(pattern).size)
+  }
+  let shape = survey()
   const wrong = againstMeta(schema, draft)
   if (wrong !== undefined) return Result.fail(wrong)
   if (asked) {
     for (const format of shape.formats) {
-      if (!knownFormats.has(format)) return Result.fail(`the format ${JSON.stringify(format)} cannot be asserted here`)
+      if (!Formats.known.has(format)) return Result.fail(`the format ${JSON.stringify(format)} cannot be asserted here`)
     }
   }
-  const validatorOf = (allErrors: boolean): Validate => {
+  // The formats' own expressions are not linear.
+  const costly = asserts && shape.formats.size > 0
+  const read = () => Resources.read(schema, draft, (id) => metas.get(draft)?.schemas[id]?.schema)
+  let references = shape.named ? read() : undefined
+  if (references?.dynamic === false) {
+    Resources.settle(references)
+    shape = survey()
+    references = undefined
+  }
+  if (draft !== "draft-07" && (references !== undefined || Evaluator.needed(shape.words))) {
+    const check = Evaluator.compile(schema, references ?? read(), {
+      draft,
+      expression: LinearRegExp.make(options),
+      format: (name) => (asserts ? Formats.known.get(name) : undefined),
+      unresolved: Shape.unresolved,
+      violationsMax: options.violationsMax
+    })
+    const cost = costly ? Infinity : shape.cost * Evaluator.stepCost
+    return Result.succeed(
+      checkOf(
+        check,
+        () => check,
+        () => check,
+        cost,
+        options
+      )
+    )
+  }
+  const validatorOf = (allErrors: boolean): Check => {
     const expressions = LinearRegExp.make(options)
     const ajv = ajvOf(draft, { allErrors, validateFormats: asserts, code: { regExp: Keywords.regExp(expressions) } })
-    if (asserts) formats.default(ajv as never)
-    return ajv.compile(schema as AnySchema)
+    if (asserts) Formats.add(ajv)
+    const validate: Validate = ajv.compile(schema as AnySchema)
+    return (value) =>
+      validate(value) === true ? [] : (validate.errors ?? []).slice(0, options.violationsMax).map(violation)
   }
   // To stop at the first violation the code is nested as deeply as there are keywords in a row.
   const quick = () => validatorOf(shape.values > nestedMax)
   try {
     const first = quick()
-    // The formats' own expressions are not linear.
-    const cost = asserts && shape.formats.size > 0 ? Infinity : shape.cost
-    return Result.succeed(checkOf(first, quick, () => validatorOf(true), cost, options))
+    return Result.succeed(checkOf(first, quick, () => validatorOf(true), costly ? Infinity : shape.cost, options))
   } catch (error) {
     const { missingRef } = error as { readonly missingRef?: string }
     if (missingRef !== undefined) return Result.fail(Shape.unresolved(missingRef))
@@ -82,22 +115,14 @@ const nestedMax = 1_000
 type Validate = ((value: unknown) => unknown) & { errors?: null | ReadonlyArray<ErrorObject> }
 
 /** Valid values meet a validator that stops at the first violation; only for the others all of them are looked for. */
-const checkOf = (
-  first: Validate,
-  quick: () => Validate,
-  all: () => Validate,
-  cost: number,
-  options: Options
-): Check => {
-  let ready: Validate | undefined = first
-  let every: Validate | undefined
-  const violationsOf = (validate: Validate, value: unknown): ReadonlyArray<Violation> =>
-    validate(value) === true ? [] : (validate.errors ?? []).slice(0, options.violationsMax).map(violation)
+const checkOf = (first: Check, quick: () => Check, all: () => Check, cost: number, options: Options): Check => {
+  let ready: Check | undefined = first
+  let every: Check | undefined
   return (value) => {
     const cheap = cost < Infinity && weigh(value, directMax / cost) * cost <= directMax
     const run = <A>(task: () => A) => (cheap ? TimeLimit.directly(task) : TimeLimit.within(options.checkMillis, task))
     const validator = ready === undefined ? TimeLimit.within(options.compileMillis, quick) : Result.succeed(ready)
-    const found = Result.flatMap(validator, (validate) => run(() => violationsOf(validate, value)))
+    const found = Result.flatMap(validator, (validate) => run(() => validate(value)))
     // One that was ended in the middle is not used again.
     ready = Result.isSuccess(found) ? Result.getOrThrow(validator) : undefined
     if (Result.isFailure(found)) return [{ path: "payload", message: `could not be checked: it ${found.failure}` }]
@@ -105,7 +130,7 @@ const checkOf = (
     const complete = TimeLimit.within(options.checkMillis, () => {
       const validate = every ?? all()
       every = undefined
-      const violations = violationsOf(validate, value)
+      const violations = validate(value)
       every = validate
       return violations
     })
@@ -150,6 +175,8 @@ const ajvOf = (draft: Draft.Draft, options: AjvOptions): Ajv => {
   }
   const ajv = new { "draft-07": Ajv, "2019-09": Ajv2019, "2020-12": Ajv2020 }[draft](all)
   if (draft === "draft-07") ajv.addMetaSchema(draft06)
+  // What it would keep track of is never asked for, and it fails on `patternProperties` beside `anyOf` or `if`.
+  ajv.opts.unevaluated = false
   Keywords.replace(ajv as Ajv)
   return ajv as Ajv
 }
@@ -179,7 +206,3 @@ const messageOf = ({ message, params }: ErrorObject): string => {
     params.additionalProperty ?? params.unevaluatedProperty ?? params.allowed ?? params.propertyName
   return extra === undefined ? (message ?? "is not valid") : `${message} (${String(extra).slice(0, 200)})`
 }
-
-const knownFormats: ReadonlySet<string> = new Set(
-  Object.keys((formats.default(new Ajv({ logger: false }) as never) as Ajv).formats)
-)

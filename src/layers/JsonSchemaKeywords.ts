@@ -1,5 +1,5 @@
-/** Keywords of JSON Schema whose usual code takes more than linear time, written anew. */
-import type { Ajv } from "ajv"
+/** Keywords of JSON Schema whose usual code takes more than linear time or is wrong, written anew. */
+import { _, type Ajv, type KeywordCxt } from "ajv"
 import type { Expression } from "./LinearRegExp.ts"
 
 /** The compiler knows expressions apart by their text alone: without one, all would be the first. */
@@ -30,7 +30,16 @@ export const replace = (ajv: Ajv): void => {
     type: "number",
     schemaType: "number",
     error: { message: (context) => `must be multiple of ${shown(context.schema)}` },
-    compile: (factor: number) => (value: number) => Number.isInteger(value / factor)
+    compile: (factor: number) => (value: number) => multiple(value, factor)
+  })
+  // The usual code takes an empty list for what was met before: the list before it, or the places of `items`.
+  ajv.removeKeyword("contains")
+  ajv.addKeyword({
+    keyword: "contains",
+    schemaType: ["object", "boolean"],
+    trackErrors: true,
+    error: { message: ({ it, parentSchema }) => containsMessage(boundsOf(it, parentSchema)) },
+    code: contains
   })
   ajv.removeKeyword("enum")
   ajv.addKeyword({
@@ -39,15 +48,50 @@ export const replace = (ajv: Ajv): void => {
     error: {
       message: (context) => `must be one of ${shown(context.schema)}`
     },
-    compile: (values: ReadonlyArray<unknown>) => {
-      const known = new Set(values.map(identity))
-      const compound = values.some(isCompound)
-      return (value: unknown) => (compound || !isCompound(value)) && known.has(identity(value))
-    }
+    compile: oneOf
   })
 }
 
-const unique = (items: ReadonlyArray<unknown>): boolean => {
+const boundsOf = (
+  it: { readonly opts: { readonly next?: boolean } },
+  node: Readonly<Record<string, number | undefined>> = {}
+): readonly [number, number] =>
+  it.opts.next === true ? [node.minContains ?? 1, node.maxContains ?? Infinity] : [1, Infinity]
+
+export const containsMessage = ([least, most]: readonly [number, number]): string =>
+  `must contain at least ${least}${most === Infinity ? "" : ` and no more than ${most}`} valid item(s)`
+
+const contains = (context: KeywordCxt): void => {
+  const { data, gen } = context
+  const [least, most] = boundsOf(context.it, context.parentSchema)
+  const valid = gen.let("valid", true)
+  gen.if(_`Array.isArray(${data})`, () => {
+    const count = gen.let("count", 0)
+    gen.forRange("i", 0, _`${data}.length`, (index) => {
+      const met = gen.name("_valid")
+      context.subschema({ keyword: "contains", dataProp: index, dataPropType: 0, compositeRule: true }, met)
+      gen.if(met, () => gen.code(_`${count}++`))
+      // Whatever follows says nothing more.
+      gen.if(most === Infinity ? _`${count} >= ${least}` : _`${count} > ${most}`, () => gen.break())
+    })
+    gen.assign(valid, most === Infinity ? _`${count} >= ${least}` : _`${count} >= ${least} && ${count} <= ${most}`)
+  })
+  context.result(valid, () => context.reset())
+}
+
+export const oneOf = (values: ReadonlyArray<unknown>): ((value: unknown) => boolean) => {
+  const known = new Set(values.map(identity))
+  const compound = values.some(isCompound)
+  return (value) => (compound || !isCompound(value)) && known.has(identity(value))
+}
+
+export const multiple = (value: number, factor: number): boolean => {
+  const times = value / factor
+  // The quotient may be too large for a number; the remainder is exact, but that of 0.3 and 0.1 is not nothing.
+  return Number.isInteger(times) || (Number.isFinite(value) && !Number.isFinite(times) && value % factor === 0)
+}
+
+export const unique = (items: ReadonlyArray<unknown>): boolean => {
   const seen = new Set<unknown>()
   for (const item of items) {
     const id = identity(item)
@@ -74,7 +118,7 @@ export const canonical = (value: unknown): string => {
     .join()}}`
 }
 
-const shown = (values: unknown): string => {
+export const shown = (values: unknown): string => {
   const text = JSON.stringify(values) ?? ""
   return text.length > 200 ? `${text.slice(0, 200)}...` : text
 }

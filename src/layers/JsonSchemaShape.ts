@@ -1,4 +1,5 @@
 /** Looks a JSON Schema over before it is compiled: its limits, what must be written differently, and what a check costs. */
+import { Result } from "effect"
 import * as Draft from "./JsonSchemaDraft.ts"
 
 export interface Limits {
@@ -15,6 +16,10 @@ export interface Shape {
   readonly formats: ReadonlySet<string>
   /** Keywords and subschemas. */
   readonly values: number
+  /** Names of keywords, anywhere. */
+  readonly words: ReadonlySet<string>
+  /** Whether references may go by other ids than the document's own, by anchors, or by what a check is in. */
+  readonly named: boolean
   /** What a reference of this document means; undefined where ids inside it decide that. */
   readonly target: (ref: string) => unknown
 }
@@ -39,6 +44,8 @@ export const survey = (
     cost: found.dynamic ? Infinity : costOf(root, targets, draft, patternCost),
     formats: found.formats,
     values: found.values,
+    words: found.words,
+    named: found.bases || found.dynamic || found.anchors.size > 0,
     target: (ref) => {
       const target = resolve(root, ref, "#", found)
       return target === unknownTarget ? undefined : target
@@ -53,6 +60,7 @@ interface Found {
   readonly schemas: Map<Node, string>
   readonly references: Array<{ readonly node: Node; readonly path: string }>
   readonly formats: Set<string>
+  readonly words: Set<string>
   /** Other bases than the document's own, so that a fragment may mean something else. */
   bases: boolean
   readonly anchors: Map<string, Node>
@@ -65,6 +73,7 @@ const collect = (root: unknown, draft: Draft.Draft, limits: Limits): Found => {
     schemas: new Map(),
     references: [],
     formats: new Set(),
+    words: new Set(),
     bases: false,
     anchors: new Map(),
     dynamic: false,
@@ -83,6 +92,7 @@ const collect = (root: unknown, draft: Draft.Draft, limits: Limits): Found => {
     if (kind === "schema") note(node, path, draft, found, path === "#")
     for (const key of Object.keys(node)) {
       if (!key.isWellFormed()) throw new Error(`a name at ${path} is not well-formed Unicode`)
+      if (kind === "schema") found.words.add(key)
       const next = kind === "map" ? "schema" : kindOf(key)
       if (next === undefined) continue
       visit(node[key], `${path}/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`, depth + 1, next)
@@ -106,7 +116,9 @@ const note = (node: Node, path: string, draft: Draft.Draft, found: Found, isRoot
   // Words of the compiler that are not in the standard, where unknown words mean nothing.
   for (const word of ["$async", "nullable", "discriminator"]) delete node[word]
   if (!isRoot && typeof node.$schema === "string") {
-    if (draft !== "draft-07") throw new Error(`${path} has a $schema of its own: a document is of one draft`)
+    const own = Result.getOrUndefined(Draft.draftOf(node, draft))
+    if (draft !== "draft-07" && own !== draft)
+      throw new Error(`${path} has a $schema of its own: a document is of one draft`)
     delete node.$schema
   }
   // A draft before 2019 looks at nothing that stands beside a reference.

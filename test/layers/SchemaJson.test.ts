@@ -99,6 +99,32 @@ describe("SchemaJson", () => {
     })
   )
 
+  it.effect("reads formats by their grammars", () =>
+    Effect.gen(function* () {
+      const wanted: ReadonlyArray<readonly [string, string, string]> = [
+        ["uuid", "2eb8aa08-aa98-11ea-b4aa-73b441d16380", "urn:uuid:2eb8aa08-aa98-11ea-b4aa-73b441d16380"],
+        ["uri", "http://user@[::1]:80/a?b#c", "http://a:b/"],
+        ["uri-reference", "./a:b", "a b"],
+        ["iri", "http://\u00fc.example/\u00e9", "http://\u00fc.example/<"],
+        ["iri-reference", "\u00e9", "\u00e9\\"],
+        ["uri-template", "a/{+b,c:3}", "a/{b"],
+        ["duration", "P1Y2M", "P1Y2D"],
+        ["date-time", "1998-12-31T15:59:60-08:00", "1998-12-31T23:59:60-08:00"],
+        ["time", "00:29:60+00:30", "00:30:60+00:30"],
+        ["email", '"a b"@[127.0.0.1]', "a b@example.com"],
+        ["idn-email", "\u5b9f\u4f8b@\u5b9f\u4f8b.\u30c6\u30b9\u30c8", "a"],
+        ["hostname", "xn--4gbwdl.xn--wgbh1c", "xn--X"],
+        ["idn-hostname", "b\u00fccher.example", "B\u00dcCHER.example"],
+        ["regex", "^a\\d$", "\\a"]
+      ]
+      for (const [format, right, wrong] of wanted) {
+        const { check } = yield* compile({ "x-assert-formats": true, format })
+        assert.deepStrictEqual(check(right), [], `${format} ${right}`)
+        assert.lengthOf(check(wrong), 1, `${format} ${wrong}`)
+      }
+    })
+  )
+
   it.effect("fetches nothing, and keeps one schema's ids from the next", () =>
     Effect.gen(function* () {
       for (const ref of [
