@@ -96,7 +96,10 @@ export const credentialHeaders: ReadonlyArray<string> = ["authorization", "x-api
 export type Headers = Readonly<Record<string, string>>
 
 export interface Access {
-  /** Asked once for each request, before anything else is done for it; undefined lets it in. */
+  /**
+   * Asked once for each request, before anything else is done for it; undefined lets it in. An empty client is nobody's:
+   * whoever is known and has the right may ask that.
+   */
   readonly check: (headers: Headers, client: string, right: Right) => Ready<Denial | undefined>
   /** Writes one line of the audit log. Called after `check` for every attempt, also one that was denied. */
   readonly audit: (registration: Registration) => Effect.Effect<void>

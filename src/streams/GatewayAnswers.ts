@@ -15,6 +15,7 @@ export const codes = {
   "not-registered": 404,
   "already-registered": 409,
   "schema-conflict": 409,
+  "content-unsupported": 415,
   "event-unreadable": 415,
   "schema-invalid": 422,
   "event-invalid": 422,

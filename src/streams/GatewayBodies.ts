@@ -63,7 +63,6 @@ export const eventsOf = (
     const texts = JsonText.items(text)
     if (texts === undefined || !Array.isArray(value)) return Result.fail("a batch is a JSON array of events")
     if (texts.length > batchMax) return Result.fail(`a batch may hold ${batchMax} events`)
-    if (texts.length === 0) return Result.fail("a batch holds one event at least")
     const key = keyOf(request)
     const headers = traceOf(request)
     return Result.succeed(
