@@ -3,6 +3,7 @@ import { Console, Duration, Effect, Option, Redacted, Result, Schema, Stream } f
 import { Argument, Flag } from "effect/cli"
 import * as Fields from "../services/Fields.ts"
 import { Compatibility, SchemaType, type Subject } from "../services/SchemaRegistry.ts"
+import * as Gateway from "../streams/Gateway.ts"
 import type { Line } from "../streams/Lines.ts"
 import { oneLine } from "../streams/OneLine.ts"
 import { UsageError } from "./CliJournal.ts"
@@ -74,10 +75,10 @@ export const send = Effect.fnUntraced(function* (
   if (concurrency < 1 || concurrency > 256) {
     return yield* new UsageError({ reason: `--concurrency: expected a number from 1 to 256, found ${concurrency}` })
   }
-  const subject = yield* subjectOf(asked.subject)
+  const subject = yield* gatewaySubjectOf(asked.subject)
   const client = yield* clientOf(asked, concurrency)
   const input = yield* CliSendInput.open(file, asked.lines, nameOf(subject))
-  const total = { sent: 0, refused: 0 }
+  const total: Total = { sent: 0, refused: 0, mayBeTaken: false }
   const one = (line: Line): Effect.Effect<{ readonly line: Line; readonly outcome: Outcome }> => {
     const text = textOf(line)
     return Effect.map(
@@ -99,8 +100,9 @@ export const send = Effect.fnUntraced(function* (
       Console.error(`stopped in the middle: sent ${total.sent}, refused ${total.refused} so far`)
     )
   )
-  if (stopped && !json && input.isLines) {
-    yield* Console.error("from that line on, the gateway may have some and not others: send the file again")
+  if (stopped && !json && input.isLines && (total.sent > 0 || total.mayBeTaken)) {
+    const again = file === "-" ? "" : ": send the file again"
+    yield* Console.error(`from that line on, the gateway may have some and not others${again}`)
   }
   if (!json) yield* Console.log(`sent ${total.sent} to ${nameOf(subject)}, refused ${total.refused}`)
   return !stopped && total.refused === 0
@@ -108,12 +110,14 @@ export const send = Effect.fnUntraced(function* (
 
 type Outcome = GatewayClient.Outcome<GatewayClient.Sent>
 
-const tell = (
-  json: boolean,
-  line: number | undefined,
-  outcome: Outcome,
-  total: { sent: number; refused: number }
-): Effect.Effect<void> => {
+interface Total {
+  sent: number
+  refused: number
+  /** Whether the gateway may have one that it did not confirm. */
+  mayBeTaken: boolean
+}
+
+const tell = (json: boolean, line: number | undefined, outcome: Outcome, total: Total): Effect.Effect<void> => {
   const place = line === undefined ? undefined : { line }
   const at = line === undefined ? "" : `line ${line}: `
   switch (outcome._tag) {
@@ -128,7 +132,8 @@ const tell = (
         : Console.error(oneLine(`${at}refused: ${reason}`))
     }
     case "Stopped": {
-      const { reason } = outcome
+      const { mayBeTaken, reason } = outcome
+      total.mayBeTaken = mayBeTaken
       return json
         ? Console.log(JSON.stringify({ ...place, outcome: "stopped", reason }))
         : Console.error(oneLine(`${at}stopped: ${reason}`))
@@ -141,6 +146,7 @@ const textOf = ({ bytes, cut }: Line): Result.Result<string, string> => {
   if (cut) return Result.fail(`longer than ${CliSendInput.eventMax} bytes`)
   const text = Utf8.decode(bytes)
   if (text === undefined) return Result.fail("it is not UTF-8 text")
+  if (text.trim() === "") return Result.fail("it is not JSON, but empty")
   return Result.mapError(parsed(text), (reason) => `it is not JSON: ${reason}`).pipe(Result.map(() => text))
 }
 
@@ -157,7 +163,7 @@ export const register = Effect.fnUntraced(function* (
   },
   json: boolean
 ) {
-  const subject = yield* subjectOf(asked.subject)
+  const subject = yield* gatewaySubjectOf(asked.subject)
   const client = yield* clientOf(asked, 1)
   const type = Option.getOrElse(asked.type, () => typeOf(asked.file))
   const bytes = yield* CliSendInput.whole(asked.file)
@@ -169,17 +175,18 @@ export const register = Effect.fnUntraced(function* (
     : yield* client.register(subject, { type, schema, compatibility: Option.getOrUndefined(asked.compatibility) })
   if (outcome._tag !== "Done") {
     const { reason } = outcome
-    const code = outcome._tag === "Refused" ? (outcome.code ?? null) : null
+    const word = outcome._tag.toLowerCase()
+    const code = outcome._tag === "Refused" ? { code: outcome.code ?? null } : undefined
     yield* json
-      ? Console.log(JSON.stringify({ outcome: "refused", code, reason }))
-      : Console.error(oneLine(`refused: ${reason}`))
+      ? Console.log(JSON.stringify({ outcome: word, ...code, reason }))
+      : Console.error(oneLine(`${word}: ${reason}`))
     return false
   }
   const { isNew, version } = outcome.answer
-  const named = `${nameOf(subject)}${version === undefined ? "" : ` version ${version}`}`
+  const named = `${nameOf(subject)} version ${version}`
   yield* Console.log(
     json
-      ? JSON.stringify({ outcome: isNew ? "registered" : "unchanged", version: version ?? null })
+      ? JSON.stringify({ outcome: isNew ? "registered" : "unchanged", version })
       : isNew
         ? `registered ${named}`
         : `${named} is registered already`
@@ -203,6 +210,14 @@ export const subjectOf = (text: string): Effect.Effect<Subject, UsageError> => {
       )
     : Effect.succeed({ client, event })
 }
+
+/** Names that a gateway has. */
+const gatewaySubjectOf = Effect.fnUntraced(function* (text: string) {
+  const subject = yield* subjectOf(text)
+  const problem = Gateway.nameProblem(subject)
+  if (problem === undefined) return subject
+  return yield* new UsageError({ reason: oneLine(`${problem}, found ${JSON.stringify(text)}`) })
+})
 
 /** The name of the event's topic. */
 export const nameOf = ({ client, event }: Subject): string => `${client}.${event}`

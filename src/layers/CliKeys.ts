@@ -3,6 +3,7 @@ import { Clock, Console, Duration, Effect, Option, Redacted, Result, Schema } fr
 import { Argument, Command, Flag } from "effect/cli"
 import * as Fields from "../services/Fields.ts"
 import { type Right, rights } from "../services/GatewayAccess.ts"
+import * as Gateway from "../streams/Gateway.ts"
 import { oneLine } from "../streams/OneLine.ts"
 import { UsageError } from "./CliJournal.ts"
 import * as GatewayKeyFile from "./GatewayKeyFile.ts"
@@ -39,7 +40,8 @@ const add = Effect.fnUntraced(function* (asked: {
   readonly json: boolean
 }) {
   const { client, file, json } = asked
-  if (!GatewayKeys.isClient(client)) return yield* wrong("client", "a name of up to 200 characters", client)
+  const unnamed = nameProblem(client)
+  if (unnamed !== undefined) return yield* wrong("client", unnamed, client)
   const scopes = yield* scopesOf(asked.scope)
   const lifetime = Option.isNone(asked.expires) ? undefined : yield* millisOf("--expires", asked.expires.value)
   const createdAt = yield* Clock.currentTimeMillis
@@ -50,6 +52,15 @@ const add = Effect.fnUntraced(function* (asked: {
   yield* GatewayKeyFile.append(file, [made.line])
   yield* show(made, json)
 })
+
+/** A key for a client that can have no events would be good for nothing. */
+const nameProblem = (client: string): string | undefined => {
+  if (client === GatewayKeys.everyClient) return undefined
+  if (!GatewayKeys.isClient(client)) return "a name of 1 to 200 characters on one line"
+  return Gateway.nameProblem({ client, event: "x" }) === undefined
+    ? undefined
+    : "a name of letters, digits, _ and -, without a dot, or * for all clients"
+}
 
 const rotate = Effect.fnUntraced(function* (asked: {
   readonly file: string

@@ -3,7 +3,7 @@ import { Clock, Effect, Exit, Random, Redacted, Schema, type Scope } from "effec
 import type { OptionsError } from "../services/Component.ts"
 import type { Reply } from "../services/Reply.ts"
 import type { Compatibility, SchemaType, Subject } from "../services/SchemaRegistry.ts"
-import type { Failure } from "./HttpAnswer.ts"
+import { type Failure, shown } from "./HttpAnswer.ts"
 import * as HttpEndpoint from "./HttpEndpoint.ts"
 
 export interface Options {
@@ -20,8 +20,11 @@ export type Outcome<A> =
   | { readonly _tag: "Done"; readonly answer: A }
   /** This one is not taken; another may be. */
   | { readonly _tag: "Refused"; readonly code: string | undefined; readonly reason: string }
-  /** Nothing more can be had: the gateway is away, or takes nothing of this name or from us. */
-  | { readonly _tag: "Stopped"; readonly reason: string }
+  /**
+   * Nothing more can be had: the gateway is away, or takes nothing of this name or from us, or somebody else answers.
+   * `mayBeTaken` when it may have this one all the same.
+   */
+  | { readonly _tag: "Stopped"; readonly reason: string; readonly mayBeTaken: boolean }
 
 export interface NewSchema {
   readonly type: SchemaType
@@ -55,24 +58,34 @@ const schemaBody = ({ compatibility, schema, type }: NewSchema): string => {
   return `${rest.slice(0, -1)},"schema":${isText ? JSON.stringify(schema) : schema}}`
 }
 
-const Sent = Schema.Struct({ id: Schema.optionalKey(Schema.String), version: Schema.optionalKey(Schema.Int) })
+const Sent = Schema.Struct({ id: Schema.String, version: Schema.Int })
 export type Sent = typeof Sent.Type
 
-const Version = Schema.Struct({ version: Schema.optionalKey(Schema.Int) })
+const Version = Schema.Struct({ version: Schema.Int })
 /** `isNew` is false when it was the latest version already. */
 export type Registered = typeof Version.Type & { readonly isNew: boolean }
 
-/** RFC 9457, with what the gateway adds; `msg` is from the routes of its predecessor. */
+/** RFC 9457, with what the gateway adds; `error` is its server's. */
 const Problem = Schema.Struct({
   code: Schema.optionalKey(Schema.String),
   detail: Schema.optionalKey(Schema.String),
-  msg: Schema.optionalKey(Schema.String),
+  error: Schema.optionalKey(Schema.String),
   violations: Schema.optionalKey(Schema.Array(Schema.Struct({ path: Schema.String, message: Schema.String }))),
   reasons: Schema.optionalKey(Schema.Array(Schema.String))
 })
 
-/** No event of this name is taken, whatever it holds: no key, no right, not registered, no such route. */
-const stopping: ReadonlySet<number> = new Set([401, 403, 404, 405])
+/** No event of this name is taken, whatever it holds: what to do about it, by the code or the status. */
+const advice = ({ client, event }: Subject): Readonly<Record<string, string>> => ({
+  "not-registered": `register it first: sluice register ${client}/${event} <schema file>`,
+  "name-invalid": "no event can be called that",
+  401: "give a key, in SLUICE_KEY or with --key",
+  403: "give a key that may do it, in SLUICE_KEY or with --key",
+  404: nowhere,
+  405: nowhere
+})
+
+const nowhere = "there is no event gateway at this URL: --url says where it is, with its prefix if it has one"
+const isThere = "is the gateway running there? --url says where it is"
 
 // ---------------------------------------------------------------------------------------------------- asking
 
@@ -116,37 +129,64 @@ export const make = Effect.fnUntraced(function* ({
         return result.success
       }
       const { failure } = result
-      if (failure.presence === "unreachable" && !isKnown) return failure
-      if (failure.presence !== "unreachable") isKnown = true
+      if (isNobody(failure) && !isKnown) return failure
+      if (!isNobody(failure)) isKnown = true
       const wait = failure.retryAfterMillis ?? (yield* backoff(tries))
       if (!failure.retryable || (yield* Clock.currentTimeMillis) + wait > until) return failure
       yield* Effect.sleep(wait)
     }
   })
 
-  const outcome = <A>(answer: Reply | Failure, read: (reply: Reply) => A): Outcome<A> => {
-    if (!("kind" in answer)) {
-      const { reason, retryable } = answer
-      return retryable ? { _tag: "Stopped", reason } : { _tag: "Refused", code: undefined, reason }
-    }
-    if (answer.kind === "accepted") return { _tag: "Done", answer: read(answer) }
+  const outcome = <A>(subject: Subject, answer: Reply | Failure, read: (reply: Reply) => A | undefined): Outcome<A> => {
+    if (!("kind" in answer)) return failed(answer, isKnown)
     const text = conceal(textOf(answer))
+    if (answer.kind === "accepted") {
+      const done = read(answer)
+      if (done !== undefined) return { _tag: "Done", answer: done }
+      const reason = `POST ${shown(endpoint.url)} answered ${answer.status}, but not as a gateway does: ${nowhere}`
+      return { _tag: "Stopped", reason, mayBeTaken: false }
+    }
     const code = problemOf(text)?.code
-    const reason = wordsOf(text) ?? answer.reason ?? `answered ${answer.status}`
-    return stopping.has(answer.status ?? 0) ? { _tag: "Stopped", reason } : { _tag: "Refused", code, reason }
+    const words = wordsOf(text)
+    const reason = words ?? answer.reason ?? `answered ${answer.status}`
+    // A large event is refused by what stands in between, too; another may be small enough.
+    const todo = advice(subject)[code ?? `${answer.status}`] ?? advice(subject)[`${answer.status}`]
+    if (todo !== undefined) return { _tag: "Stopped", reason: `${reason}: ${todo}`, mayBeTaken: false }
+    return code === undefined && answer.status !== 413
+      ? { _tag: "Stopped", reason: `${reason}: ${nowhere}`, mayBeTaken: false }
+      : { _tag: "Refused", code, reason }
   }
 
   return {
     send: (subject, event, key) =>
       Effect.map(ask(pathOf(subject), event, { [idempotency]: key }), (answer) =>
-        outcome(answer, (reply) => decoded(Sent, textOf(reply)) ?? {})
+        outcome(subject, answer, (reply) => decoded(Sent, textOf(reply)))
       ),
     register: (subject, schema) =>
       Effect.map(ask(`${pathOf(subject)}/versions`, schemaBody(schema)), (answer) =>
-        outcome(answer, (reply) => ({ ...decoded(Version, textOf(reply)), isNew: reply.status === 201 }))
+        outcome(subject, answer, (reply) => {
+          const version = decoded(Version, textOf(reply))
+          return version && { ...version, isNew: reply.status === 201 }
+        })
       )
   }
 })
+
+/** What is there, if anything, is no HTTP server. */
+const isNobody = ({ cause, presence }: Failure): boolean =>
+  presence === "unreachable" || (presence === "answered" && cause !== undefined)
+
+const failed = (failure: Failure, isKnown: boolean): Outcome<never> => {
+  const { hasWords, presence, reason, retryable } = failure
+  if (isNobody(failure)) {
+    // One that was there has gone away: what it had begun it may have finished.
+    return { _tag: "Stopped", reason: `${reason}: ${isThere}`, mayBeTaken: isKnown && presence !== "unreachable" }
+  }
+  if (retryable) return { _tag: "Stopped", reason, mayBeTaken: true }
+  if (hasWords === true) return { _tag: "Refused", code: undefined, reason }
+  // Such as a proxy whose gateway is away.
+  return { _tag: "Stopped", reason: `${reason}: that is no answer of a gateway`, mayBeTaken: true }
+}
 
 const backoff = (tries: number): Effect.Effect<number> =>
   Effect.map(
@@ -166,7 +206,7 @@ const problemOf = (text: string): typeof Problem.Type | undefined => decoded(Pro
 /** The gateway's own sentence, with the first of what is wrong; undefined when somebody else has answered. */
 const wordsOf = (text: string): string | undefined => {
   const problem = problemOf(text)
-  const said = problem?.detail ?? problem?.msg
+  const said = problem?.detail ?? problem?.error
   if (problem === undefined || said === undefined) return undefined
   const more = [
     ...(problem.violations ?? []).map(({ message, path }) => `${path}: ${message}`),

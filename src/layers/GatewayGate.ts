@@ -57,7 +57,9 @@ export class Gate {
   private admit(named: Named, headers: Headers, client: string, right: Right): Denial | undefined {
     if ("denial" in named) return named.denial
     this.senders.set(headers, named.who)
-    if (named.client !== GatewayKeys.everyClient && named.client !== client) {
+    // A request that names nobody, as what cannot be read, is none of another client's: its answer says what is wrong.
+    const isOwn = client === "" || named.client === GatewayKeys.everyClient || named.client === client
+    if (!isOwn) {
       return { status: 403, reason: `the ${named.what} is for another client`, challenge: insufficient(right) }
     }
     if (!named.scopes.includes(right)) {
@@ -67,7 +69,7 @@ export class Gate {
         challenge: insufficient(right)
       }
     }
-    return this.limit(client)
+    return this.limit(client === "" ? (named.client ?? "") : client)
   }
 
   private limit(client: string): Denial | undefined {

@@ -19,6 +19,8 @@ export interface Failure {
   readonly cause?: unknown
   /** What was answered, for a reply when the retries are spent. */
   readonly reply?: Reply
+  /** Of an answer whose words were looked for: whether it has any. */
+  readonly hasWords?: boolean
 }
 
 /** Takes out of a text what nobody should read. */
@@ -59,7 +61,11 @@ export const judge = (judging: Judging, answer: Answer): Effect.Effect<Reply, Fa
     return Effect.succeed({ kind: "accepted", payload: body, status, headers })
   if (judging.retried(status)) return failed(judging, answer)
   const reason = status < 400 ? redirectSentence(judging, answer) : sentence(judging, answer)
-  if (status >= 500) return Effect.fail({ reason, presence: "answered", retryable: false })
+  if (status >= 500) {
+    const { words } = judging
+    const hasWords = words === undefined ? undefined : { hasWords: words(Buffer.from(body).toString()) !== undefined }
+    return Effect.fail({ reason, presence: "answered", retryable: false, ...hasWords })
+  }
   return Effect.succeed({ kind: "refused", payload: body, status, headers, reason })
 }
 

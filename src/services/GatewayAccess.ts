@@ -98,7 +98,10 @@ export type Headers = Readonly<Record<string, string>>
 export interface Access {
   /** Whether it is somebody at all, where only the body tells what a request is about; undefined lets it be read. */
   readonly known: (headers: Headers) => Ready<Denial | undefined>
-  /** Asked once for each request and client, before anything is done for it; undefined lets it in. */
+  /**
+   * Asked once for each request and client, before anything is done for it; undefined lets it in. An empty client is
+   * nobody's: whoever is known and has the right may ask that.
+   */
   readonly check: (headers: Headers, client: string, right: Right) => Ready<Denial | undefined>
   /** Writes one line of the audit log. Called after `check` for every attempt, also one that was denied. */
   readonly audit: (registration: Registration) => Effect.Effect<void>

@@ -15,6 +15,7 @@ export const codes = {
   "not-registered": 404,
   "already-registered": 409,
   "schema-conflict": 409,
+  "content-unsupported": 415,
   "event-unreadable": 415,
   "schema-invalid": 422,
   "event-invalid": 422,
@@ -150,11 +151,11 @@ export const results = (sent: ReadonlyArray<Sent | Problem>, headers: HttpRespon
 
 /** A deprecated schema does its work, and says so. Source: RFC 9111, 5.5. */
 export const warnings = (versions: Iterable<SchemaVersion>): Readonly<Record<string, string>> => {
-  let old: Set<string> | undefined
+  const old: Array<string> = []
   for (const { client, deprecated, event, version } of versions) {
-    if (deprecated) (old ??= new Set()).add(`299 - "version ${version} of ${client}.${event} is deprecated"`)
+    if (deprecated) old.push(`299 - "version ${version} of ${client}.${event} is deprecated"`)
   }
-  return old === undefined ? {} : { warning: [...old].slice(0, 10).join(", ") }
+  return old.length === 0 ? {} : { warning: [...new Set(old)].slice(0, 10).join(", ") }
 }
 
 /** A version as JSON text, with its schema as it was registered where it is wanted. */

@@ -7,8 +7,9 @@ import type { Checked, Found, Gateway } from "./Gateway.ts"
 import * as Answers from "./GatewayAnswers.ts"
 import * as Bodies from "./GatewayBodies.ts"
 import * as CloudEvents from "./GatewayCloudEvents.ts"
+import * as GatewayContent from "./GatewayContent.ts"
 import type { Guarded } from "./GatewayGuard.ts"
-import type { GatewaySend, Incoming, Sent } from "./GatewaySend.ts"
+import { type GatewaySend, type Incoming, isJson, type Sent } from "./GatewaySend.ts"
 
 export interface Operation extends Guarded {
   readonly method: "GET" | "POST"
@@ -20,6 +21,8 @@ export interface Operation extends Guarded {
   readonly versioned?: boolean
   /** Whether `Idempotency-Key` counts. */
   readonly keyed?: boolean
+  /** What else its headers may say. */
+  readonly headers?: Readonly<Record<string, string>>
   /** What it takes, as a JSON Schema by content type. */
   readonly takes?: Readonly<Record<string, unknown>>
   /** What it gives when it went well, by the name of its schema. */
@@ -36,6 +39,7 @@ export interface Options {
 
 const event = "/clients/{client}/events/{event}"
 const anyJson = { "application/json": {} }
+const anyBytes = { "application/octet-stream": { type: "string", format: "binary" } }
 const reading = ["name-invalid", "not-registered", "busy"] as const
 const sending = [
   "name-invalid",
@@ -49,7 +53,10 @@ const sending = [
   "busy"
 ] as const
 
-export const operations = (gateway: Gateway, send: GatewaySend, options: Options): ReadonlyArray<Operation> => [
+export const operations = (gateway: Gateway, send: GatewaySend, options: Options): ReadonlyArray<Operation> =>
+  table(gateway, send, options).map(readable)
+
+const table = (gateway: Gateway, send: GatewaySend, options: Options): ReadonlyArray<Operation> => [
   {
     method: "POST",
     path: `${event}/versions`,
@@ -112,7 +119,7 @@ export const operations = (gateway: Gateway, send: GatewaySend, options: Options
     summary: "Sends one event: JSON, or the bytes of its schema's own form. Answered once the stream has confirmed it.",
     versioned: true,
     keyed: true,
-    takes: { ...anyJson, "application/octet-stream": { type: "string", format: "binary" } },
+    takes: { ...anyJson, ...anyBytes },
     gives: { status: 200, schema: "Sent" },
     problems: sending,
     handle: (request) =>
@@ -144,7 +151,7 @@ export const operations = (gateway: Gateway, send: GatewaySend, options: Options
     right: "send",
     summary: "Says everything that is wrong with an event, and sends it nowhere.",
     versioned: true,
-    takes: { ...anyJson, "application/octet-stream": { type: "string", format: "binary" } },
+    takes: { ...anyJson, ...anyBytes },
     gives: { status: 200, schema: "Validation" },
     problems: [...reading, "request-invalid", "schema-unusable"],
     handle: (request) =>
@@ -168,8 +175,10 @@ export const operations = (gateway: Gateway, send: GatewaySend, options: Options
         maxItems: options.batchMax,
         items: { $ref: "#/components/schemas/CloudEvent" }
       },
-      ...anyJson
+      ...anyJson,
+      ...anyBytes
     },
+    headers: CloudEvents.headers,
     gives: { status: 200, schema: "Sent" },
     many: true,
     problems: sending,
@@ -269,6 +278,29 @@ const refused = (reason: string): HttpResponse => Answers.response(Answers.probl
 
 const orRefused = <A>(read: Result.Result<A, string>, then: (value: A) => Ready<HttpResponse>): Ready<HttpResponse> =>
   Result.isSuccess(read) ? then(read.success) : refused(read.failure)
+
+/** Looks at what every request must be, before its own route does. */
+const readable = (one: Operation): Operation => {
+  const { handle, problems, takes, versioned = false } = one
+  const known = versioned ? ["version"] : []
+  const takesBytes = takes !== undefined && "application/octet-stream" in takes
+  const more =
+    takes === undefined ? (["request-invalid"] as const) : (["request-invalid", "content-unsupported"] as const)
+  return {
+    ...one,
+    problems: [...new Set([...problems, ...more])],
+    handle: (request) => {
+      const wrong = GatewayContent.queryProblem(request.query, known)
+      if (wrong !== undefined) return refused(wrong)
+      if (takes === undefined) return handle(request)
+      const contentType = request.headers["content-type"] ?? ""
+      const isText = !takesBytes || isJson(contentType) || /^application\/cloudevents/i.test(contentType)
+      const unread = GatewayContent.problem(request, isText)
+      if (unread === undefined) return handle(request)
+      return Answers.response(Answers.problem("content-unsupported", unread.reason), unread.headers)
+    }
+  }
+}
 
 const withVersion = (
   text: string | null | undefined,

@@ -7,6 +7,7 @@ import * as FlaskJson from "./FlaskJson.ts"
 import * as FormBody from "./FormBody.ts"
 import type { Gateway } from "./Gateway.ts"
 import { keyOf } from "./GatewayBodies.ts"
+import * as GatewayContent from "./GatewayContent.ts"
 import type { Guarded } from "./GatewayGuard.ts"
 import { eventIn, type GatewaySend, isJson, parse, parseText, traceOf } from "./GatewaySend.ts"
 import * as JsonText from "./JsonText.ts"
@@ -18,21 +19,25 @@ export interface Operation extends Guarded {
   readonly full: HttpResponse
 }
 
+const unregistered = "failed to register event"
+const unsent = "failed to send event"
+
 export const operations = (gateway: Gateway, send: GatewaySend): ReadonlyArray<Operation> => [
   {
     method: "POST",
     path: "/:client/:event/register_event",
     right: "register",
     registers: true,
-    handle: (request) => withField(request, "event_schema", (schema) => register(gateway, request, schema)),
-    full: failed("failed to register event", true)
+    handle: (request) =>
+      withField(request, "event_schema", unregistered, (schema) => register(gateway, request, schema)),
+    full: failed(unregistered, true)
   },
   {
     method: "POST",
     path: "/:client/:event/send_event",
     right: "send",
-    handle: (request) => withField(request, "event", (text, value) => sendEvent(send, request, text, value)),
-    full: failed("failed to send event", true)
+    handle: (request) => withField(request, "event", unsent, (text, value) => sendEvent(send, request, text, value)),
+    full: failed(unsent, true)
   },
   {
     method: "GET",
@@ -55,7 +60,7 @@ export const operations = (gateway: Gateway, send: GatewaySend): ReadonlyArray<O
 const register = Effect.fnUntraced(function* (gateway: Gateway, request: HttpRequest, schema: string) {
   const registered = yield* gateway.register({ ...subjectOf(request), type: "json", schema, once: true })
   if (registered._tag === "Registered") return done("event registered")
-  return failed("failed to register event", registered._tag === "Away" && registered.retryable)
+  return failed(unregistered, registered._tag === "Away" && registered.retryable)
 })
 
 const sendEvent = (send: GatewaySend, request: HttpRequest, text: string, value: unknown): Ready<HttpResponse> => {
@@ -69,7 +74,7 @@ const sendEvent = (send: GatewaySend, request: HttpRequest, text: string, value:
   return andThen(send.one(event), (sent) =>
     sent._tag === "Sent"
       ? done("event sent")
-      : failed("failed to send event", sent._tag === "Busy" || (sent._tag === "Away" && sent.retryable))
+      : failed(unsent, sent._tag === "Busy" || (sent._tag === "Away" && sent.retryable))
   )
 }
 
@@ -92,18 +97,25 @@ const list = Effect.fnUntraced(function* (gateway: Gateway, { params }: HttpRequ
 
 // ---------------------------------------------------------------------------------------------------- bodies
 
-/** Reads the one field a body has: of a form, or of a JSON object, whose value it then is. */
+/** Reads the one field a body has: of a form, or of a JSON object, whose value it then is. A body that is none fails as `unread`. */
 const withField = (
   request: HttpRequest,
   name: string,
+  unread: string,
   then: (text: string, value: unknown) => Ready<HttpResponse>
 ): Ready<HttpResponse> => {
+  const contentType = request.headers["content-type"] ?? ""
+  if (GatewayContent.problem(request, isJson(contentType)) !== undefined) return failed(unread)
   const found = fieldOf(request, name)
   if (found === undefined) return failed(`'${name}' key not in data`)
   const read = Result.flatMap(found, parseText)
   // What is false in Python was no JSON to it.
   if (Result.isFailure(read) || isFalsy(read.success.value)) {
     return failed(`'${name}' is not a valid json`)
+  }
+  // Forms have always been read as UTF-8, whatever they say: which is right while there is only ASCII in them.
+  if (!isAscii(read.success.text) && GatewayContent.charsetProblem(contentType) !== undefined) {
+    return failed(unread)
   }
   return then(read.success.text, read.success.value)
 }
@@ -121,6 +133,8 @@ const fieldOf = ({ body, headers }: HttpRequest, name: string): Result.Result<st
   const text = JsonText.members(read.success.text)?.get(name)
   return text === undefined ? undefined : Result.succeed(text)
 }
+
+const isAscii = (text: string): boolean => !/[\u0080-\uffff]/.test(text)
 
 const isFalsy = (value: unknown): boolean =>
   typeof value === "object" && value !== null ? Object.keys(value).length === 0 : !value

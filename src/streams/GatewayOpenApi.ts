@@ -16,11 +16,19 @@ export const document = (prefix: string, operations: ReadonlyArray<Operation>): 
       description: "Registers the schemas of events, and takes the events."
     },
     paths,
-    components: { schemas }
+    // With a key, with a token, or where the gateway is open without.
+    security: [{ key: [] }, { bearer: [] }, {}],
+    components: { schemas, securitySchemes }
   }
 }
 
-const described = ({ gives, id, keyed, many, path, problems, summary, takes, versioned }: Operation): unknown => {
+const securitySchemes = {
+  key: { type: "apiKey", in: "header", name: "X-Api-Key", description: "An API key, slk_..." },
+  bearer: { type: "http", scheme: "bearer", description: "An API key, or a token of the identity provider." }
+}
+
+const described = (operation: Operation): unknown => {
+  const { gives, headers = {}, id, keyed, many, path, problems, summary, takes, versioned } = operation
   const reference = (name: string) => ({ $ref: `#/components/schemas/${name}` })
   const shape = many === true ? { anyOf: [reference(gives.schema), reference("Results")] } : reference(gives.schema)
   const ok = { "application/json": { schema: shape } }
@@ -47,7 +55,13 @@ const described = ({ gives, id, keyed, many, path, problems, summary, takes, ver
             description: "Names the event, so that it is published once however often it is sent."
           }
         ]
-      : [])
+      : []),
+    ...Object.entries(headers).map(([name, description]) => ({
+      name,
+      in: "header",
+      schema: { type: "string" },
+      description
+    }))
   ]
   const answers: Record<string, unknown> = {}
   for (const code of new Set([...problems, ...Answers.denials])) {
@@ -55,7 +69,7 @@ const described = ({ gives, id, keyed, many, path, problems, summary, takes, ver
     const known = answers[status] as { readonly description: string } | undefined
     answers[status] = {
       description: known === undefined ? code : `${known.description}, ${code}`,
-      ...(status === 503 ? { headers: { "Retry-After": { schema: { type: "integer" } } } } : {}),
+      ...answerHeaders[status],
       content: { "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } } }
     }
   }
@@ -66,10 +80,31 @@ const described = ({ gives, id, keyed, many, path, problems, summary, takes, ver
     ...(takes === undefined ? {} : { requestBody: { content: contentOf(takes) } }),
     responses: {
       [gives.status]: { description: "done", content: ok },
+      ...(gives.status === 201 ? { 200: { description: "there already", content: ok } } : {}),
       ...(many === true ? { 207: mixed } : {}),
+      ...(takes === undefined ? {} : { 413: tooLarge }),
       ...answers
     }
   }
+}
+
+const retryAfter = { headers: { "Retry-After": { schema: { type: "integer" } } } }
+const answerHeaders: Readonly<Record<number, object>> = {
+  401: { headers: { "WWW-Authenticate": { schema: { type: "string" } } } },
+  403: { headers: { "WWW-Authenticate": { schema: { type: "string" } } } },
+  415: {
+    headers: {
+      "Accept-Encoding": { schema: { const: "identity" }, description: "where its content-encoding is the reason" }
+    }
+  },
+  429: retryAfter,
+  503: retryAfter
+}
+
+/** The server's own, before the gateway sees it. */
+const tooLarge = {
+  description: "the body is larger than the gateway takes",
+  content: { "application/json": { schema: { $ref: "#/components/schemas/Error" } } }
 }
 
 const contentOf = (takes: Readonly<Record<string, unknown>>): unknown =>
@@ -158,16 +193,22 @@ const schemas = {
       reasons: { type: "array", items: text }
     }
   },
+  Error: { type: "object", required: ["error"], properties: { error: text } },
   CloudEvent: {
     type: "object",
     required: ["specversion", "id", "source", "type"],
     properties: {
       specversion: { const: "1.0" },
-      id: text,
-      source: text,
+      id: { type: "string", minLength: 1 },
+      source: { type: "string", minLength: 1, format: "uri-reference" },
       type: { type: "string", description: "<client>.<event>" },
+      datacontenttype: { type: ["string", "null"], default: "application/json" },
+      dataschema: { type: ["string", "null"], format: "uri" },
+      subject: { type: ["string", "null"], minLength: 1 },
+      time: { type: ["string", "null"], format: "date-time" },
+      partitionkey: { type: ["string", "null"], minLength: 1, description: "the key of the event" },
       data: {},
-      data_base64: text
+      data_base64: { type: ["string", "null"], contentEncoding: "base64" }
     }
   }
 }
@@ -175,17 +216,22 @@ const schemas = {
 // ---------------------------------------------------------------------------------------------------- page
 
 export const page = (prefix: string, operations: ReadonlyArray<Operation>): string => {
-  const sections = operations.map(({ gives, id, keyed, method, path, problems, summary, takes, versioned }) => {
-    const rows = [
-      ...(takes === undefined ? [] : [["takes", Object.keys(takes).join(", ")]]),
-      ...(versioned === true ? [["?version=", "a version, or latest (default)"]] : []),
-      ...(keyed === true ? [["Idempotency-Key:", "names the event, so that it is published once"]] : []),
-      ["gives", `${gives.status} ${gives.schema}`],
-      ["problems", problems.map((code) => `${Answers.codes[code]} ${code}`).join(", ")]
-    ]
-    const table = rows.map(([name, value]) => `<tr><th>${escaped(name!)}</th><td>${escaped(value!)}</td></tr>`).join("")
-    return `<section id="${id}"><h2><b>${method}</b> ${escaped(prefix + path)}</h2><p>${escaped(summary)}</p><table>${table}</table></section>`
-  })
+  const sections = operations.map(
+    ({ gives, headers = {}, id, keyed, method, path, problems, summary, takes, versioned }) => {
+      const rows = [
+        ...(takes === undefined ? [] : [["takes", Object.keys(takes).join(", ")]]),
+        ...(versioned === true ? [["?version=", "a version, or latest (default)"]] : []),
+        ...(keyed === true ? [["Idempotency-Key:", "names the event, so that it is published once"]] : []),
+        ...Object.entries(headers).map(([name, says]) => [`${name}:`, says]),
+        ["gives", `${gives.status} ${gives.schema}`],
+        ["problems", problems.map((code) => `${Answers.codes[code]} ${code}`).join(", ")]
+      ]
+      const table = rows
+        .map(([name, value]) => `<tr><th>${escaped(name!)}</th><td>${escaped(value!)}</td></tr>`)
+        .join("")
+      return `<section id="${id}"><h2><b>${method}</b> ${escaped(prefix + path)}</h2><p>${escaped(summary)}</p><table>${table}</table></section>`
+    }
+  )
   const links = operations.map(({ id }) => `<a href="#${id}">${id}</a>`).join(" ")
   const shapes = Object.entries(schemas).map(
     ([name, schema]) => `<h3 id="schema-${name}">${name}</h3><pre>${escaped(JSON.stringify(schema, null, 2))}</pre>`

@@ -1,6 +1,6 @@
+/** Things in the order they came, each of which may leave at any time. */
+
 /**
- * Things in the order they came, each of which may leave at any time.
- *
  * A Set would do, but its tables are linked to the tables that took their place: once one has grown old, all that was in
  * the later ones outlives its use until the whole heap is collected. Measured in the gateway: 4 KiB for each request.
  */

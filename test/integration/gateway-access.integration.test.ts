@@ -53,6 +53,9 @@ describe("the gateway's access", { timeout: 60_000 }, () => {
     assert.strictEqual(await statusOf("/api/v1/cloudevents", [event], undefined, cloud), 401)
     assert.strictEqual(await statusOf("/api/v1/cloudevents", "nothing", undefined, cloud), 401)
     assert.strictEqual(await statusOf("/api/v1/cloudevents", [event], whole, cloud), 200)
+    // What names no client is told what it is, and not that it is another's.
+    assert.strictEqual(await statusOf("/api/v1/cloudevents", [], other, cloud), 200)
+    assert.strictEqual(await statusOf("/api/v1/cloudevents", [{ ...event, time: "now" }], other, cloud), 400)
     const late = await ask("/api/v1/clients/shop/events/Fruits", { fruit: "fig" }, whole)
     assert.deepStrictEqual([late.status, late.headers.has("retry-after")], [429, true])
     assert.strictEqual(((await late.json()) as { code: string }).code, "too-many-requests")

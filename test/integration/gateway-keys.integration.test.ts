@@ -109,6 +109,12 @@ describe("sluice key", () => {
       [["add", "usage.keys", "acme", "--expires", "999999d"], "--expires: expected"],
       [["add", "usage.keys", "a\nb"], "client: expected"],
       [["add", "usage.keys", ""], "client: expected"],
+      [
+        ["add", "usage.keys", "acme.de"],
+        'client: expected a name of letters, digits, _ and -, without a dot, or * for all clients, found "acme.de"'
+      ],
+      [["add", "usage.keys", "a b"], "client: expected a name of letters, digits, _ and -"],
+      [["add", "usage.keys", "**"], "client: expected a name of letters, digits, _ and -"],
       [["revoke", "usage.keys", key], "id: expected one that key ls usage.keys shows, found a whole key"],
       [["revoke", "usage.keys", "nobody"], 'found "nobody"'],
       [["rotate", "usage.keys", "nobody"], 'found "nobody"'],

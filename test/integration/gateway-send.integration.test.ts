@@ -1,6 +1,7 @@
 /** `sluice send` and `sluice register` as their users run them, against a gateway that is well, busy, slow or away. */
 import { spawn } from "node:child_process"
 import { readFileSync, writeFileSync } from "node:fs"
+import { type AddressInfo, createServer } from "node:net"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { assert, describe, it, onTestFinished } from "vitest"
@@ -193,7 +194,10 @@ describe("sluice send", () => {
     const away = await tool(...args)
     assert.strictEqual(away.code, 1)
     assert.isBelow(performance.now() - began, 5000)
-    assert.match(away.stderr, /^line 1: stopped: POST .* cannot be reached: .*ECONNREFUSED/)
+    assert.match(
+      away.stderr,
+      /^line 1: stopped: POST .* cannot be reached: .*ECONNREFUSED.*: is the gateway running there\? --url says where it is\n$/
+    )
     assert.strictEqual(away.stdout, "sent 0 to SpongeBob.Fruits, refused 0\n")
 
     const first = await gateway(async () => void (await sleep(50)), port)
@@ -223,18 +227,93 @@ describe("sluice send", () => {
     const env = { SLUICE_KEY: secret }
     const ended = await Program.run(path, ["send", "SpongeBob/Fruits", "fruits.ndjson", "--url", url], { env })
     assert.strictEqual(ended.code, 1)
-    assert.match(ended.stderr, /^line 1: stopped: no such key: Bearer <key>\n/)
+    assert.strictEqual(
+      ended.stderr,
+      "line 1: stopped: no such key: Bearer <key>: give a key, in SLUICE_KEY or with --key\n"
+    )
     assert.notInclude(ended.stderr + ended.stdout, secret)
     assert.isAtMost(calls.length, 24)
     const well = await gateway()
     const unknown = await tool("send", "SpongeBob/Nothing", "fruits.ndjson", "--url", well.url)
-    assert.match(unknown.stderr, /^line 1: stopped: SpongeBob events Nothing is not registered\n/)
+    assert.strictEqual(
+      unknown.stderr,
+      "line 1: stopped: SpongeBob events Nothing is not registered: " +
+        "register it first: sluice register SpongeBob/Nothing <schema file>\n"
+    )
+    assert.strictEqual(unknown.code, 1)
+  })
+
+  it("stops where somebody else answers, whatever that is, and takes no such answer for a confirmation", async () => {
+    const { path } = folder({ "fruits.ndjson": ndjson(fruits(20)), "schema.json": "{}" })
+    const nowhere = "there is no event gateway at this URL: --url says where it is, with its prefix if it has one"
+    const isRegisteredToo: ReadonlyArray<number> = [201, 404, 502]
+    for (const [status, body, words] of [
+      [200, "<html>welcome</html>", `answered 200, but not as a gateway does: ${nowhere}`],
+      [200, { id: "only" }, `answered 200, but not as a gateway does: ${nowhere}`],
+      [201, undefined, `answered 201, but not as a gateway does: ${nowhere}`],
+      [302, undefined, nowhere],
+      [400, "<html>", nowhere],
+      [404, { error: "there is no /x" }, `stopped: there is no /x: ${nowhere}`],
+      [404, "<html>", nowhere],
+      [501, "<html>", "that is no answer of a gateway"],
+      [502, "<html>", "that is no answer of a gateway"]
+    ] as const) {
+      const { calls, url } = await gateway(() => ({ status, body }))
+      const register = ["register", "SpongeBob/Fruits", "schema.json"]
+      const send = ["send", "SpongeBob/Fruits", "fruits.ndjson", "--concurrency", "1"]
+      const tools = isRegisteredToo.includes(status) ? [send, register] : [send]
+      for (const args of tools) {
+        const ended = await Program.run(path, [...args, "--url", url, "--patience", "1 second"])
+        assert.strictEqual(ended.code, 1)
+        assert.include(Program.lines(ended.stderr)[0], words, `${status}`)
+        assert.match(ended.stderr, /^(line 1: )?stopped: /)
+      }
+      // It did not go on with the next line.
+      assert.strictEqual(calls.length, tools.length)
+    }
+    const mute = createServer((socket) => void socket.on("error", () => {}).end("SSH-2.0-none\r\n"))
+    await new Promise<void>((listening) => mute.listen(0, "127.0.0.1", listening))
+    onTestFinished(() => void mute.close())
+    const { port } = mute.address() as AddressInfo
+    const began = performance.now()
+    const ended = await Program.run(path, [
+      "send",
+      "SpongeBob/Fruits",
+      "fruits.ndjson",
+      "--url",
+      `http://127.0.0.1:${port}`
+    ])
+    assert.strictEqual(ended.code, 1)
+    assert.match(ended.stderr, /answered no HTTP: .*: is the gateway running there\?/)
+    assert.isBelow(performance.now() - began, 10_000)
+  })
+
+  it("says what a gateway in between may have, and that a large event alone was refused", async () => {
+    const { url } = await gateway(({ body }, n) =>
+      body.includes('"n":2') ? { status: 413, body: "<html>too large</html>" } : n > 4 ? { status: 502 } : undefined
+    )
+    const { path } = folder({ "fruits.ndjson": ndjson(fruits(6)) })
+    const args = ["send", "SpongeBob/Fruits", "-", "--lines", "--url", url, "--concurrency", "1"]
+    const ended = await Program.run(path, args, { stdin: ndjson(fruits(6)) })
+    const said = Program.lines(ended.stderr)
+    assert.match(said[0]!, /^line 3: refused: .* 413 /)
+    assert.match(said[1]!, /^line 5: stopped: .* 502 /)
+    assert.deepStrictEqual(said.slice(2), ["from that line on, the gateway may have some and not others"])
+    assert.strictEqual(ended.stdout, "sent 3 to SpongeBob.Fruits, refused 1\n")
   })
 
   it("says in one line what is wrong with its usage, and exits 2", async () => {
     const { tool } = folder({ "apple.json": "{}" })
     for (const [args, words] of [
       [["send", "SpongeBob", "apple.json"], /expected a client and an event, such as SpongeBob\/Fruits/],
+      [
+        ["send", "Spönge/Bob", "apple.json"],
+        /the client's name may have letters, digits and _ - only.*found "Spönge\/Bob"/
+      ],
+      [
+        ["register", "SpongeBob/Fr,uits", "apple.json"],
+        /the event's name may have letters.*found "SpongeBob\/Fr,uits"/
+      ],
       [["send", "SpongeBob/Fruits", "nothing.json"], /nothing\.json: there is no such file/],
       [["send", "SpongeBob/Fruits", "."], /it is a folder/],
       [["send", "SpongeBob/Fruits"], /file/],
@@ -334,6 +413,8 @@ describe("sluice register", () => {
     assert.match((await tool("register", "SpongeBob/Fruits", "broken.json", "--url", url)).stderr, /it is not JSON/)
     const away = await tool("register", "SpongeBob/Fruits", "narrow.json", "--url", "http://127.0.0.1:9")
     assert.strictEqual(away.code, 1)
-    assert.match(away.stderr, /cannot be reached/)
+    assert.match(away.stderr, /^stopped: .*cannot be reached: .*: is the gateway running there\?/)
+    const json = await tool("register", "SpongeBob/Fruits", "narrow.json", "--url", "http://127.0.0.1:9", "--json")
+    assert.strictEqual(parsed(json.stdout)[0].outcome, "stopped")
   })
 })

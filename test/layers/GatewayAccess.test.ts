@@ -81,6 +81,24 @@ describe("keys", () => {
     })
   )
 
+  it.effect("let in what names no client, by their right and their client's rate", () =>
+    Effect.gen(function* () {
+      const path = yield* folder
+      const file = join(path, "gateway.keys")
+      const first = yield* added(file, { scopes: ["send"] })
+      const second = yield* added(file, { client: "other" })
+      const access = yield* make({ access: { keys: file }, rate: { perSecond: 1, burst: 1 } }, { folder: path })
+      assert.match(yield* outcome(access, {}, ""), /^401/)
+      assert.strictEqual(
+        yield* outcome(access, bearer(first.key), "", "read"),
+        "403 the key does not have the scope read"
+      )
+      assert.strictEqual(yield* outcome(access, bearer(first.key), ""), "in")
+      assert.match(yield* outcome(access, bearer(first.key), "acme"), /^429/)
+      assert.strictEqual(yield* outcome(access, bearer(second.key), ""), "in")
+    })
+  )
+
   it.effect("are refused when they are garbage, and say nothing of it", () =>
     Effect.gen(function* () {
       const { access, file, first } = yield* keyed
