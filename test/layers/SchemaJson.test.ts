@@ -146,6 +146,35 @@ describe("SchemaJson", () => {
     })
   )
 
+  it.effect("knows the drafts' own schemas, as such and as what a schema adds to", () =>
+    Effect.gen(function* () {
+      for (const [draft, anchor] of [
+        [draft2020, { $dynamicAnchor: "meta" }],
+        ["https://json-schema.org/draft/2019-09/schema", { $recursiveAnchor: true }]
+      ] as const) {
+        const { check } = yield* compile({
+          $schema: draft,
+          properties: { s: { $ref: draft } },
+          unevaluatedProperties: false
+        })
+        assert.deepStrictEqual(check({ s: { properties: { a: { type: "string" } } } }), [])
+        assert.strictEqual(check({ s: { properties: { a: { type: 5 } } } })[0]?.path, "payload.s.properties.a.type")
+        const stricter = yield* compile({
+          $schema: draft,
+          $id: "https://example.com/meta",
+          ...anchor,
+          $ref: draft,
+          properties: { type: { const: "string" } }
+        })
+        assert.deepStrictEqual(stricter.check({ properties: { a: { type: "string" } } }), [])
+        assert.deepStrictEqual(
+          stricter.check({ properties: { a: { type: "number" } } }).map(({ path }) => path),
+          ["payload.properties.a.type"]
+        )
+      }
+    })
+  )
+
   it.effect("writes no name into code", () =>
     Effect.gen(function* () {
       const evil = [
