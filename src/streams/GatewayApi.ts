@@ -140,7 +140,9 @@ const table = (gateway: Gateway, send: GatewaySend, options: Options): ReadonlyA
     problems: sending,
     handle: (request) =>
       withVersion(request.query.get("version"), (version) =>
-        orRefused(Bodies.eventsOf(request, version, options.batchMax), (events) => sendAll(send, events))
+        orRefused(Bodies.eventsOf(request, version, options.batchMax), (events) =>
+          events.length === 0 ? sendNone(gateway, request, version) : sendAll(send, events)
+        )
       )
   },
   {
@@ -226,6 +228,12 @@ const sendOne = (send: GatewaySend, event: Incoming): Effect.Effect<HttpResponse
 
 const sendAll = (send: GatewaySend, events: ReadonlyArray<Incoming>): Effect.Effect<HttpResponse> =>
   Effect.map(send.all(events), (sent) => Answers.results(sent, warningsOf(sent)))
+
+/** A batch without events: whether it could have had some. */
+const sendNone = (gateway: Gateway, request: HttpRequest, version: number | undefined): Effect.Effect<HttpResponse> =>
+  Effect.map(gateway.get(Bodies.subjectOf(request), version), (found) =>
+    found._tag === "Found" ? Answers.results([]) : Answers.response(Answers.problemOf(found))
+  )
 
 const warningsOf = (sent: ReadonlyArray<Sent>) =>
   Answers.warnings(sent.flatMap((one) => (one._tag === "Sent" ? [one.version] : [])))

@@ -97,6 +97,9 @@ describe("/api/v1", () => {
         [at, "", 400, "request-invalid"],
         [at, "{}", 422, "event-invalid"],
         [`${at}/batch`, "{}", 400, "request-invalid"],
+        [`${at}/batch?version=2`, "[]", 404, "not-registered"],
+        ["/api/v1/clients/shops/events/order.paid/batch", "[]", 404, "not-registered"],
+        ["/api/v1/clients/shop/events/a%20b/batch", "[]", 400, "name-invalid"],
         [`${at}/validate`, "{", 400, "request-invalid"],
         ["/api/v1/clients/shop/events/none/validate", "{}", 404, "not-registered"],
         ["/api/v1/cloudevents", "{}", 400, "request-invalid"]
