@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** Starts the program: the only place that knows the process. */
-import process, { argv, env, exit, stderr, versions } from "node:process"
+import process, { argv, env, exit, stderr, stdout, versions } from "node:process"
 
 const [major = 0, minor = 0] = versions.node.split(".").map(Number)
 if (major < 22 || (major === 22 && minor < 19)) {
@@ -33,6 +33,13 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     if (performance.now() - signalledAt > sameSignalMillis) exit(1)
   })
 }
+
+// Nobody reads any more, such as behind `| head`: that is no failure of what is done, and not worth a line that nobody
+// reads either. Without this each line would throw, and to say so would throw again, without end.
+stderr.on("error", () => {})
+stdout.on("error", ({ code, message }: NodeJS.ErrnoException) => {
+  if (code !== "EPIPE") stderr.write(`standard output: ${message}\n`)
+})
 
 // What a job throws after it has answered belongs to no message any more: it is said, and everything goes on.
 for (const event of ["uncaughtException", "unhandledRejection"] as const) {

@@ -23,8 +23,13 @@ export const problemsOf = (
       }
       return issue.issues.flatMap((one) => problemsOf(one, path, root))
     case "Encoding":
-    case "Filter":
       return problemsOf(issue.issue, path, root)
+    case "Filter": {
+      // What a check expects is said at the check, unless what it found says more.
+      const { expected } = issue.filter.annotations ?? {}
+      const isBare = issue.issue._tag === "InvalidValue" && issue.issue.annotations?.expected === undefined
+      return isBare && typeof expected === "string" ? [{ path, expected, found }] : problemsOf(issue.issue, path, root)
+    }
     case "MissingKey":
       return [{ path, expected: "a value, since it is required", found: undefined }]
     case "UnexpectedKey": {

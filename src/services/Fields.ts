@@ -59,16 +59,32 @@ export const Boolean = from(Schema.Union([Schema.Boolean, Schema.String]), Schem
 
 const shortUnits: Readonly<Record<string, string>> = { ms: "millis", s: "seconds", m: "minutes", h: "hours", d: "days" }
 
+const duration = (value: string): D.Duration | undefined => {
+  const short = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)$/.exec(value.trim())
+  const text = short === null ? value.trim() : `${short[1]} ${shortUnits[short[2]!]}`
+  const read = Option.getOrUndefined(D.fromInput(text as D.Input))
+  return read !== undefined && D.isFinite(read) && !D.isNegative(read) ? read : undefined
+}
+
 /** A duration such as `10 seconds`, `200 millis` or `5m`. */
 export const Duration = from(
   Schema.String,
   Schema.Duration,
   "a duration such as 10 seconds, 200 millis or 5m",
-  (value): D.Duration | undefined => {
-    const short = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)$/.exec(value.trim())
-    const text = short === null ? value.trim() : `${short[1]} ${shortUnits[short[2]!]}`
-    const read = Option.getOrUndefined(D.fromInput(text as D.Input))
-    return read !== undefined && D.isFinite(read) && !D.isNegative(read) ? read : undefined
+  duration
+)
+
+/** Units: milliseconds. A longer timer would fire at once. */
+const timerMax = 2 ** 31 - 1
+
+/** How long something is waited for: a duration that is not zero, and no longer than a timer runs. */
+export const Wait = from(
+  Schema.String,
+  Schema.Duration,
+  "a duration from 1 millis to 24 days, such as 10 seconds or 5m",
+  (value) => {
+    const read = duration(value)
+    return read !== undefined && D.toMillis(read) >= 1 && D.toMillis(read) <= timerMax ? read : undefined
   }
 )
 

@@ -15,12 +15,17 @@ export interface Guarded {
   readonly registers?: boolean
 }
 
+/** What a route is, beside its place. */
+export interface Door extends Pick<Route, "handle"> {
+  readonly admit: NonNullable<Route["admit"]>
+}
+
 /** Whom the path names is let in, or not, by the head. `denied` says a denial in the words of its route. */
 export const guarded = (
   access: Access,
   { clients, handle, registers = false, right }: Guarded,
   denied: (denial: Denial) => HttpResponse
-): Required<Pick<Route, "admit" | "handle">> => {
+): Door => {
   const answerTo = (denial: Denial): HttpResponse => withHeaders(denied(denial), denial)
   const audited = (head: HttpHead, response: HttpResponse): Ready<HttpResponse> =>
     registers ? Effect.as(access.audit(registrationOf(head, response)), response) : response

@@ -5,15 +5,16 @@ import * as Fields from "../services/Fields.ts"
 import type { Access } from "../services/GatewayAccess.ts"
 import * as GatewayAccess from "../services/GatewayAccess.ts"
 import { HttpHost, type HttpHostError, type HttpResponse, type Route } from "../services/HttpHost.ts"
-import { isLater } from "../services/Ready.ts"
+import { andThen, isLater } from "../services/Ready.ts"
 import type { SchemaLanguages } from "../services/SchemaLanguage.ts"
 import type { SchemaRegistry } from "../services/SchemaRegistry.ts"
 import type { Source } from "../services/Source.ts"
 import * as Gateway from "./Gateway.ts"
 import * as Answers from "./GatewayAnswers.ts"
 import * as GatewayApi from "./GatewayApi.ts"
+import * as GatewayCount from "./GatewayCount.ts"
 import * as GatewayFlask from "./GatewayFlask.ts"
-import { guarded } from "./GatewayGuard.ts"
+import { type Door, guarded } from "./GatewayGuard.ts"
 import * as GatewayOpenApi from "./GatewayOpenApi.ts"
 import * as GatewaySend from "./GatewaySend.ts"
 import * as HttpIntake from "./HttpIntake.ts"
@@ -27,6 +28,8 @@ export interface Options {
   readonly bodyMax?: number | undefined
   /** Units: events in one batch; 500 by default. */
   readonly batchMax?: number | undefined
+  /** The name in its metrics; `gateway` by default. */
+  readonly pipeline?: string | undefined
   /** Who may use it; everybody by default. */
   readonly access?: Access | undefined
 }
@@ -35,6 +38,7 @@ const open: Access = { known: () => undefined, check: () => undefined, audit: ()
 
 /** Units: bytes. What the requests at work may hold, each with as much for itself as it takes without a body. */
 const heldBytesMax = 32 * 1024 * 1024
+const bodyMost = heldBytesMax / 2
 const requestBytes = 4096
 
 export const make: (
@@ -45,6 +49,7 @@ export const make: (
     answerWithin = "30 seconds",
     batchMax = 500,
     bodyMax = 1024 * 1024,
+    pipeline = "gateway",
     prefix = ""
   }) {
     const host = yield* HttpHost
@@ -54,17 +59,18 @@ export const make: (
     const send = yield* GatewaySend.make(gateway, intake)
     const api = `${prefix}/api/v1`
     const operations = GatewayApi.operations(gateway, send, { batchMax })
+    const counters = yield* GatewayCount.make(pipeline)
     const bounded = bound()
     const routes: ReadonlyArray<Route> = [
       ...GatewayFlask.operations(gateway, send).map((one) => ({
         method: one.method,
         path: `${prefix}${one.path}`,
-        ...bounded(guarded(access, one, GatewayFlask.denied), one.full)
+        ...bounded(guarded(access, one, GatewayFlask.denied), one.full, counters(one.path.split("/").at(-1)!))
       })),
       ...operations.map((one) => ({
         method: one.method,
         path: `${api}${one.path.replaceAll(/\{(\w+)\}/g, ":$1")}`,
-        ...bounded(guarded(access, one, Answers.denied), full)
+        ...bounded(guarded(access, one, Answers.denied), full, counters(one.id))
       })),
       ...documents(api, operations)
     ]
@@ -85,13 +91,16 @@ export const component = Component.source({
   options: Schema.Struct({
     /** Before all of its paths. */
     prefix: Schema.optionalKey(
-      Schema.String.check(Schema.isPattern(/^(\/[A-Za-z0-9._-]+)*$/)).annotate({
+      Schema.String.check(Schema.isPattern(/^(\/(?!\.{1,2}(\/|$))[A-Za-z0-9._-]+)*$/)).annotate({
         expected: "a path such as /gateway, without / at its end"
       })
     ),
     /** How long a request waits for its event to be published; the work goes on after that. */
-    answerWithin: Fields.orElse(Fields.Duration, Duration.seconds(30)),
-    bodyMax: Fields.orElse(Fields.Bytes, 1024 * 1024),
+    answerWithin: Fields.orElse(Fields.Wait, Duration.seconds(30)),
+    bodyMax: Fields.orElse(
+      Fields.Bytes.check(Schema.isLessThanOrEqualTo(bodyMost).annotate({ expected: "at most 16 MiB" })),
+      1024 * 1024
+    ),
     /** Units: events in one batch. */
     batchMax: Fields.orElse(Fields.int(1, 1000), 500),
     ...GatewayAccess.fields
@@ -104,29 +113,38 @@ export const component = Component.source({
       const { make: accessOf } = yield* GatewayAccess.GatewayAccess
       // Without a server the routes say so.
       const guard = address === undefined ? undefined : yield* accessOf(wanted, where)
-      return yield* Effect.mapError(make({ ...options, access: guard }), ({ reason }) => {
+      return yield* Effect.mapError(make({ ...options, pipeline, access: guard }), ({ reason }) => {
         const expected = `paths that can be taken (${reason})`
         return new Component.OptionsError({ problems: [{ path: ["prefix"], expected, found: options.prefix ?? "" }] })
       })
     })
 })
 
-/** Keeps what is at work within bounds, also while the registry is slow: nothing has gone to the pipeline then. */
+/**
+ * Keeps what is at work within bounds, also while the registry is slow: nothing has gone to the pipeline then. Counts all
+ * answers.
+ */
 const bound = () => {
   let held = 0
-  return <A extends Pick<Route, "handle">>(route: A, full: HttpResponse): A => ({
-    ...route,
+  return ({ admit, handle }: Door, full: HttpResponse, { answered, ended }: GatewayCount.Counter): Door => ({
+    admit: (head) =>
+      andThen(admit(head), (refusal) => {
+        if (refusal !== undefined) answered(refusal)
+        return refusal
+      }),
     handle: (request) => {
       const bytes = request.body.length + requestBytes
-      if (held + bytes > heldBytesMax) return full
-      const answered = route.handle(request)
-      if (!isLater(answered)) return answered
+      const answer = held + bytes > heldBytesMax ? full : handle(request)
+      if (!isLater(answer)) {
+        answered(answer)
+        return answer
+      }
       return Effect.suspend(() => {
         held += bytes
-        return Effect.ensuring(
-          answered,
+        return Effect.onExit(answer, (exit) =>
           Effect.sync(() => {
             held -= bytes
+            ended(exit)
           })
         )
       })

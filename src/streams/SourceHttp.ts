@@ -48,7 +48,7 @@ export const component = Component.source({
     path: Fields.Text,
     method: Fields.orElse(Schema.Literals(["POST", "PUT", "PATCH", "DELETE", "GET"]), "POST"),
     /** How long a request waits for its message to be done; the work goes on after that. */
-    answerWithin: Fields.orElse(Fields.Duration, Duration.seconds(30)),
+    answerWithin: Fields.orElse(Fields.Wait, Duration.seconds(30)),
     bodyMax: Schema.optionalKey(Fields.Bytes)
   }),
   make: (options) =>

@@ -302,6 +302,21 @@ describe("sluice send", () => {
     assert.strictEqual(ended.stdout, "sent 3 to SpongeBob.Fruits, refused 1\n")
   })
 
+  it("goes on to its end, quietly, when nobody reads what it says", async () => {
+    const { published, url } = await gateway()
+    const events = [...Array.from({ length: 300 }, () => ({ color: "red" })), ...fruits(10)]
+    const { path } = folder({ "fruits.ndjson": ndjson(events) })
+    for (const [stream, ...more] of [["stderr"], ["stdout", "--json"]] as const) {
+      const running = Program.start(path, ["send", "SpongeBob/Fruits", "fruits.ndjson", "--url", url, ...more])
+      onTestFinished(() => void running.child.kill("SIGKILL"))
+      running.child[stream]!.once("data", () => running.child[stream]!.destroy())
+      const ended = await running.ended
+      assert.strictEqual(ended.code, 1)
+      assert.notMatch(ended.stderr, /EPIPE/)
+    }
+    assert.strictEqual(published.length, 10)
+  })
+
   it("says in one line what is wrong with its usage, and exits 2", async () => {
     const { tool } = folder({ "apple.json": "{}" })
     for (const [args, words] of [

@@ -1,4 +1,6 @@
 /** The tools on a real gateway: register, send and listen, in each language of schemas. */
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
 import { assert, describe, it, onTestFinished } from "vitest"
 import * as Program from "./Program.ts"
 
@@ -14,6 +16,27 @@ const avro = JSON.stringify({ type: "record", name: "Fruit", fields: [{ name: "f
 const proto = 'syntax = "proto3"; message Fruit { string fruit = 1; }'
 
 describe("the tools of a gateway", { timeout: 60_000 }, () => {
+  it("loosen a rule as docs/gateway.md says", async () => {
+    const folder = Program.folder({
+      "c.yaml": config,
+      "old.json": '{"type":"object","required":["id"]}',
+      "new.json": '{"type":"object","required":["id","total"]}'
+    })
+    onTestFinished(folder.remove)
+    const { address, child } = await Program.serve(folder.path, "c.yaml")
+    onTestFinished(() => void child.kill("SIGKILL"))
+    const docs = readFileSync(join(Program.root, "docs/gateway.md"), "utf8")
+    const lines = [...docs.matchAll(/^sluice (register shop\/order\.paid .*?) +# (.*)$/gm)]
+    assert.strictEqual(lines.length, 5)
+    for (const [, command, words] of lines) {
+      const { code, stderr, stdout } = await Program.run(folder.path, [...command!.split(" "), "--url", address])
+      const [from, to = ""] = words!.split(" ... ")
+      assert.include(stdout + stderr, from!)
+      assert.include(stdout + stderr, to)
+      assert.strictEqual(code, words!.startsWith("refused") ? 1 : 0)
+    }
+  })
+
   it("register a schema, send events, and hear them, once each", async () => {
     const folder = Program.folder({
       "c.yaml": config,

@@ -58,6 +58,17 @@ describe("Config", () => {
           'x.yaml:4:35: pipelines.a.dispatch.0.url: expected a URL such as http://localhost:9000/path, found "http://<credentials>@b c"'
         ],
         [
+          "pipelines:\n  a:\n    source: { type: gateway, prefix: /gateway/ }\n",
+          'x.yaml:3:38: pipelines.a.source.prefix: expected a path such as /gateway, without / at its end, found "/gateway/"'
+        ],
+        ...["0 seconds", "100 days"].map(
+          (wait) =>
+            [
+              `pipelines:\n  a:\n    source: { type: http, path: /in, answerWithin: ${wait} }\n`,
+              `x.yaml:3:52: pipelines.a.source.answerWithin: expected a duration from 1 millis to 24 days, such as 10 seconds or 5m, found "${wait}"`
+            ] as const
+        ),
+        [
           `pipelines:\n  a:\n    ${stdin}\n    concurency: 3\n`,
           'x.yaml:4:5: pipelines.a.concurency: expected one of source, decode, key, order, exactlyOnce, unkeyed, concurrency, buffer, detect, dispatch, publish, retry, failures, deadLetters, batch, dedupe, journal, log, found "concurency" (did you mean concurrency?)'
         ],
