@@ -134,12 +134,17 @@ describe("sluice listen to an embedded topic", () => {
       "fruits.yaml": `http: { port: 0 }
 pipelines:
   fruits:
-    source: { type: http, path: /api/v1/clients/SpongeBob/events/Fruits }
-    publish: [{ type: topic, topic: SpongeBob.Fruits }]
+    source: { type: gateway }
+    publish: [{ type: topic }]
 `
     })
     const running = start("fruits.yaml")
     const [, url] = await running.says(/listening on (http:\/\/[^\s"]+)/)
+    await fetch(`${url}/SpongeBob/Fruits/register_event`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: '{"event_schema":true}'
+    })
     const listener = await listen("SpongeBob.Fruits", "fruits.yaml")
     const stdin = Array.from({ length: 100 }, (_, n) => `{"n": ${n}}\n`).join("")
     const args = ["send", "SpongeBob/Fruits", "-", "--url", url!, "--concurrency", "1"]
