@@ -1,5 +1,5 @@
 /** A config as a running process: storage, HTTP, pipelines under their supervisor, and replays handed in from outside. */
-import { Console, Duration, Effect, Layer, Path, type Scope } from "effect"
+import { Console, Duration, Effect, FileSystem, Layer, Path, type Scope } from "effect"
 import type { AzureQueueClient } from "../services/AzureQueue.ts"
 import type { Needs } from "../services/Component.ts"
 import { DeadLetters, type Letter, type Replayed } from "../services/DeadLetters.ts"
@@ -18,12 +18,14 @@ import * as Pipeline from "../streams/Pipeline.ts"
 import type { Plan } from "../streams/Plan.ts"
 import * as SourceMemory from "../streams/SourceMemory.ts"
 import * as AzureQueueClientSdk from "./AzureQueueClientSdk.ts"
+import { UsageError } from "./CliJournal.ts"
 import type { Loaded } from "./Config.ts"
 import { ConfigError } from "./ConfigFile.ts"
 import * as DeadLettersKafka from "./DeadLettersKafka.ts"
 import * as DeadLettersRouted from "./DeadLettersRouted.ts"
 import * as DeadLettersSqlite from "./DeadLettersSqlite.ts"
 import * as DedupeSqlite from "./DedupeSqlite.ts"
+import * as Explain from "./Explain.ts"
 import * as GatewayAccessNode from "./GatewayAccessNode.ts"
 import * as HttpHostNode from "./HttpHostNode.ts"
 import * as JournalSqlite from "./JournalSqlite.ts"
@@ -58,6 +60,7 @@ export const start = Effect.fnUntraced(function* (loaded: Loaded) {
     windowMillis: Duration.toMillis(restarts?.within ?? Duration.minutes(1))
   })
   yield* Observability.routes(supervisor)
+  yield* Explain.route(loaded.config.http?.explain)
   yield* echo(loaded)
   yield* runners.register(plans.map(({ name }) => name))
   for (const one of supervisor.pipelines) yield* runners.serve(one.name, (ids) => replayIn(one, ids))
@@ -104,13 +107,15 @@ const replayIn = Effect.fnUntraced(function* ({ handle, name }: Supervisor.Super
 
 const givenBack = (id: string, reason: string): Replayed => ({ id, outcome: "nacked", reason })
 
+const storeAt = (filename: string) => SqliteMigrations.layer.pipe(Layer.provideMerge(Sqlite.layer({ filename })))
+
 /** The store of a config, and the clients of what it may connect to. */
 export const storage = (loaded: Loaded) =>
   Layer.unwrap(
     Effect.map(Path.Path, (path) => {
       const { storage } = loaded.config
       const filename = path.resolve(storage?.sqlite ?? storageDefault)
-      const sqlite = SqliteMigrations.layer.pipe(Layer.provideMerge(Sqlite.layer({ filename })))
+      const sqlite = storeAt(filename)
       const locks = SqliteLocks.layer({ filename })
       const retention = storage?.retention
       return Layer.mergeAll(
@@ -132,6 +137,18 @@ export const storage = (loaded: Loaded) =>
       )
     })
   )
+
+/** The journal in the store of the working directory, for who names no config. Fails: `UsageError` when there is none. */
+export const journalHere = Layer.unwrap(
+  Effect.gen(function* () {
+    const filename = (yield* Path.Path).resolve(storageDefault)
+    const fs = yield* FileSystem.FileSystem
+    if (!(yield* Effect.orElseSucceed(fs.exists(filename), () => false))) {
+      return yield* new UsageError({ reason: `there is no ${storageDefault} here: name the config, then the id` })
+    }
+    return JournalSqlite.layer().pipe(Layer.provide(storeAt(filename)))
+  })
+)
 
 /** Each pipeline's dead letters where its config wants them, and all others in the store. */
 export const deadLetters = (loaded: Loaded) =>

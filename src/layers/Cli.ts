@@ -1,4 +1,4 @@
-/** The command line: run, check, schema, graph, dlq, journal, send, register, listen and key. */
+/** The command line: run, check, schema, graph, dlq, journal, explain, send, register, listen and key. */
 import {
   Console,
   Effect,
@@ -22,6 +22,7 @@ import * as CliListen from "./CliListen.ts"
 import * as Config from "./Config.ts"
 import { ConfigError } from "./ConfigFile.ts"
 import { Environment } from "./Environment.ts"
+import * as Explain from "./Explain.ts"
 import * as Graph from "./Graph.ts"
 import * as Observability from "./Observability.ts"
 import { version } from "./Version.ts"
@@ -149,6 +150,30 @@ const journal = Command.make("journal", { ...place, ...CliJournal.flags, json },
 const orExit = <E, R>(done: Effect.Effect<boolean, E, R>) =>
   Effect.flatMap(done, (isDone) => (isDone ? Effect.void : Effect.fail(new Exit({ code: 1 }))))
 
+const explain = Command.make(
+  "explain",
+  {
+    // The config may be left out, and then its place is the id's.
+    first: Argument.String("config").pipe(
+      Argument.withDescription("The config file; without it the store of this folder")
+    ),
+    second: Argument.String("id").pipe(Argument.withDescription("The message's id"), Argument.optional),
+    json
+  },
+  Effect.fnUntraced(function* ({ first, json, second }) {
+    const id = Option.getOrElse(second, () => first)
+    const found = Option.isSome(second)
+      ? yield* withStorage(named(first), ({ config }) => Explain.find(id, Object.keys(config.pipelines)))
+      : yield* Effect.provide(Explain.find(id), App.journalHere)
+    yield* orExit(Explain.print(id, found, json))
+  })
+).pipe(
+  Command.withDescription(
+    "Tell of one message what was found in it, or why not, what ran for it and what was published"
+  ),
+  Command.withExamples([{ command: "sluice explain hasura.yaml 85558393", description: "By its id" }])
+)
+
 const send = Command.make("send", { ...CliGateway.sendFlags, json }, ({ json, ...asked }) =>
   orExit(CliGateway.send(asked, json))
 ).pipe(
@@ -184,10 +209,10 @@ const sluice = Command.make("sluice").pipe(
   Command.withDescription(
     "Takes messages from queues, streams, sockets and webhooks, detects events in them, and acts"
   ),
-  Command.withSubcommands([run, check, schema, graph, dlq, journal, send, register, listen, CliKeys.command])
+  Command.withSubcommands([run, check, schema, graph, dlq, journal, explain, send, register, listen, CliKeys.command])
 )
 
-const commands = ["run", "check", "schema", "graph", "dlq", "journal", "send", "register", "listen", "key"]
+const commands = ["run", "check", "schema", "graph", "dlq", "journal", "explain", "send", "register", "listen", "key"]
 
 /** The exit code of an interrupted command: a run that is stopped is done, and what is sent only in part is not. */
 export const interruptedCode = (args: ReadonlyArray<string>): 0 | 1 => (args.includes("send") ? 1 : 0)

@@ -4,7 +4,7 @@ import { Flag } from "effect/cli"
 import * as Fields from "../services/Fields.ts"
 import { type Entry, Journal, type Step } from "../services/Journal.ts"
 import { oneLine } from "../streams/OneLine.ts"
-import type { Loaded } from "./Config.ts"
+import { keepsJournal, type Loaded } from "./Config.ts"
 
 /** A flag has a value that cannot be. */
 export class UsageError extends Schema.TaggedError<UsageError>()("UsageError", { reason: Schema.String }) {
@@ -49,7 +49,7 @@ export const list = Effect.fnUntraced(function* ({ config }: Loaded, asked: Aske
     since: yield* optional(asked.since, sinceOf),
     limit: yield* limitOf(asked.limit)
   }
-  if (!Object.values(config.pipelines).some(({ journal }) => journal)) {
+  if (!Object.values(config.pipelines).some(keepsJournal)) {
     yield* Console.error("no pipeline of this config keeps a journal: set journal: true in those that should")
   }
   const journal = yield* Journal

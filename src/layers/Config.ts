@@ -110,7 +110,8 @@ const Pipeline = Schema.Struct({
     ])
   ),
   /** Keep in the store for a while what became of each message. */
-  journal: Fields.orElse(Fields.Boolean, false),
+  /** Absent: only of a pipeline with event modules. */
+  journal: Schema.optionalKey(Fields.Boolean),
   log: Schema.optionalKey(Log)
 })
 export type Pipeline = typeof Pipeline.Type
@@ -119,6 +120,8 @@ const Http = Schema.Struct({
   host: Fields.orElse(Fields.Text, "127.0.0.1"),
   port: Fields.orElse(Fields.int(0, 65_535), 8080),
   bodyMax: Fields.orElse(Fields.Bytes, 1024 * 1024),
+  /** Whether to serve `/explain/<id>`; absent: only where no other machine can reach the server. */
+  explain: Schema.optionalKey(Fields.Boolean),
   /** A path that answers each POST with what it was sent, for trying things out. */
   echo: Schema.optionalKey(Fields.Text)
 })
@@ -154,6 +157,10 @@ export const jsonSchema = () => {
   const { definitions, schema } = Schema.toJsonSchemaDocument(Config, { onExcessProperty: "error" })
   return { $schema: "https://json-schema.org/draft/2020-12/schema", ...schema, $defs: definitions }
 }
+
+/** Whether what became of each message is noted. */
+export const keepsJournal = ({ detect, journal }: Pipeline): boolean =>
+  journal ?? (detect !== undefined && "type" in detect && detect.type === "modules")
 
 /** A config with the file it came from, for what is found wrong later on. */
 export interface Loaded {

@@ -22,13 +22,12 @@ export const make = (path: Path.Path, events?: Readonly<Record<string, string>>,
   explain: (event) => {
     const value = path.read({ event })
     if (otherwise !== undefined && (value === undefined || value === null || value === "")) {
-      return [{ event: otherwise, matched: true, why: undefined }]
+      return [{ event: otherwise, verdict: "yes", why: undefined }]
     }
     const known = typeof value === "string" && value !== "" && (events === undefined || Object.hasOwn(events, value))
     const name = known ? (events?.[value] ?? value) : path.text
-    return [
-      { event: name, matched: known, why: known ? undefined : `${path.text} is ${JSON.stringify(value) ?? "absent"}` }
-    ]
+    const why = known ? undefined : `${path.text} is ${JSON.stringify(value) ?? "absent"}`
+    return [{ event: name, verdict: known ? "yes" : "no", why }]
   }
 })
 

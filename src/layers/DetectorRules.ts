@@ -42,8 +42,8 @@ export const make = (entries: ReadonlyArray<Entry>): Result.Result<Detector, Rea
     },
     explain: (event) =>
       rules.map(({ event: name, rule }) => {
-        const matched = rule.holds({ event })
-        return { event: name, matched, why: matched ? undefined : rule.why({ event }) }
+        const holds = rule.holds({ event })
+        return { event: name, verdict: holds ? "yes" : "no", why: holds ? undefined : rule.why({ event }) }
       })
   })
 }

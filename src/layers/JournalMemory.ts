@@ -37,6 +37,8 @@ export const layer = (options?: Options): Layer.Layer<Journal> => Layer.sync(Jou
 const matches = (entry: Entry, { event, id, outcome, pipeline, since }: Query): boolean =>
   (pipeline === undefined || entry.pipeline === pipeline) &&
   (id === undefined || entry.id === id) &&
-  (event === undefined || entry.steps.some((step) => step.event === event)) &&
+  (event === undefined ||
+    entry.steps.some((step) => step.event === event) ||
+    entry.detected.some((one) => one.event === event && one.verdict === "yes")) &&
   (outcome === undefined || entry.outcome === outcome) &&
   (since === undefined || entry.at >= since)

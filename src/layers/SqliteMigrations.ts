@@ -54,6 +54,13 @@ const processes = statements(
     pipeline TEXT NOT NULL, runner TEXT, outcome TEXT, reason TEXT, PRIMARY KEY (request, letter)) WITHOUT ROWID`
 )
 
+/** `upto` counts the bytes of all entries so far, so that what is kept can be bounded by its size. */
+const explain = statements(
+  "ALTER TABLE journal ADD COLUMN detected TEXT NOT NULL DEFAULT '[]'",
+  "ALTER TABLE journal ADD COLUMN published TEXT NOT NULL DEFAULT '[]'",
+  "ALTER TABLE journal ADD COLUMN upto INTEGER NOT NULL DEFAULT 0"
+)
+
 const journal = statements(
   // `place` is the order of writing. Each index ends with it, so that what is found is in order.
   `CREATE TABLE journal (place INTEGER PRIMARY KEY, at INTEGER NOT NULL, pipeline TEXT NOT NULL, source TEXT NOT NULL,
@@ -77,7 +84,8 @@ const versions = {
   "2_dead_letters": deadLetters,
   "3_processes": processes,
   "4_journal": journal,
-  "5_schemas": schemas
+  "5_schemas": schemas,
+  "6_explain": explain
 }
 
 const known = Object.keys(versions).length

@@ -13,7 +13,7 @@ import * as Path from "../streams/Path.ts"
 import { KeyError, type Plan } from "../streams/Plan.ts"
 import * as Catalog from "./Catalog.ts"
 import * as CodecJson from "./CodecJson.ts"
-import type { Loaded, Pipeline } from "./Config.ts"
+import { keepsJournal, type Loaded, type Pipeline } from "./Config.ts"
 import { ConfigError } from "./ConfigFile.ts"
 import * as ExactlyOnce from "./ExactlyOnce.ts"
 import * as MessageLog from "./MessageLog.ts"
@@ -76,7 +76,7 @@ const planOf = Effect.fnUntraced(function* (name: string, pipeline: Pipeline, fo
     onDecodeError: pipeline.failures?.decode,
     onKeyError: pipeline.failures?.key,
     batch: pipeline.batch,
-    journal: pipeline.journal
+    journal: keepsJournal(pipeline)
   })
   return pipeline.log === undefined ? plan : { ...plan, logLevel: levels[pipeline.log.level] }
 })

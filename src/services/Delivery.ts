@@ -1,14 +1,22 @@
 /** An envelope with the right to settle it: the one contract between a source and the road. */
+import type { Explanation } from "./Detector.ts"
 import type { Envelope } from "./Envelope.ts"
 import type { Ready } from "./Ready.ts"
 import type { Reply } from "./Reply.ts"
 
+/** For a source that answers: what its legs replied, in the order of detection. */
+export interface Answers {
+  readonly replies: ReadonlyArray<Reply>
+  /** What each rule or module said, for a source that explains. */
+  readonly explained?: ReadonlyArray<Explanation>
+}
+
 /** How a delivery ended. A source that answers someone builds its answer from this. */
 export type Settlement =
   /** Every leg is confirmed, or nothing was detected, or it was a duplicate or dropped by policy. */
-  | { readonly _tag: "Acked"; readonly replies: ReadonlyArray<Reply> }
+  | ({ readonly _tag: "Acked" } & Answers)
   /** At least one leg lies in the dead letters; the source may forget it. */
-  | { readonly _tag: "Buried"; readonly reason: string; readonly replies: ReadonlyArray<Reply> }
+  | ({ readonly _tag: "Buried"; readonly reason: string } & Answers)
   /** It cannot be decoded and its sender is told so: nothing was buried, the source may forget it. */
   | { readonly _tag: "Refused"; readonly reason: string }
   /** Give it again. */

@@ -1,5 +1,6 @@
 /** Decides which named business events an event shows. */
 import { Schema } from "effect"
+import type { Dispatcher } from "./Dispatcher.ts"
 import type { Detection, Event } from "./Event.ts"
 import type { Ready } from "./Ready.ts"
 
@@ -13,10 +14,11 @@ export class DetectError extends Schema.TaggedError<DetectError>()("DetectError"
   }
 }
 
-/** One rule, whether it matched, and the first condition that did not hold. */
+/** What one rule or module said of an event. */
 export interface Explanation {
   readonly event: string
-  readonly matched: boolean
+  readonly verdict: "yes" | "no" | "broke"
+  /** The first condition that did not hold, or how it broke. */
   readonly why: string | undefined
 }
 
@@ -26,5 +28,8 @@ export interface Detector {
   readonly detect: (event: Event) => Ready<ReadonlyArray<Detection>, DetectError>
   /** The names it can find, where they are known; undefined when they come from the data. */
   readonly events: ReadonlyArray<string> | undefined
+  /** Asked after `detect`, about the very same event. */
   readonly explain?: ((event: Event) => ReadonlyArray<Explanation>) | undefined
+  /** Acts on what it found: one more leg of the pipeline, for the events it can find. */
+  readonly acts?: Dispatcher | undefined
 }

@@ -1,5 +1,7 @@
 /** Remembers for a while what became of each message: what was found in it, what ran for it and how that ended. */
 import { Context, type Effect, Schema } from "effect"
+import type { Explanation } from "./Detector.ts"
+import type { JobNote } from "./Reply.ts"
 
 export class JournalError extends Schema.TaggedError<JournalError>()("JournalError", {
   reason: Schema.String,
@@ -21,6 +23,19 @@ export interface Step {
   readonly outcome: "accepted" | "refused" | "failed" | "open"
   /** What was done or why it was not, in one sentence, such as `triggered ETL/nightly: brave-fox`. */
   readonly note: string | undefined
+  /** From the start of its last try to its end; undefined when it never began. Units: milliseconds. */
+  readonly millis: number | undefined
+  readonly jobs: ReadonlyArray<JobNote>
+}
+
+/** A reply that a publisher took. */
+export interface Publication {
+  readonly event: string
+  /** Such as `publish.0:kafka`. */
+  readonly publisher: string
+  readonly outcome: "published" | "failed"
+  /** Why it was not. */
+  readonly note: string | undefined
 }
 
 /** One settled delivery. */
@@ -37,14 +52,17 @@ export interface Entry {
   readonly reason: string | undefined
   /** From its arrival to its settlement. Units: milliseconds. */
   readonly millis: number
+  /** What each rule or module said, in the order of the config; those that cannot tell are left out. */
+  readonly detected: ReadonlyArray<Explanation>
   readonly steps: ReadonlyArray<Step>
+  readonly published: ReadonlyArray<Publication>
 }
 
 export interface Query {
   readonly pipeline?: string | undefined
   /** The envelope's id. */
   readonly id?: string | undefined
-  /** Those with a step for this event. */
+  /** Those in which it was found. */
   readonly event?: string | undefined
   readonly outcome?: Entry["outcome"] | undefined
   /** Units: milliseconds since 1970. */

@@ -1,5 +1,15 @@
 /** What a dispatcher got back: accepted, or refused for good. */
 
+/** One job that ran for a reply. */
+export interface JobNote {
+  readonly name: string
+  readonly ok: boolean
+  readonly attempts: number
+  readonly millis: number
+  /** Why it failed, in one sentence. */
+  readonly note: string | undefined
+}
+
 export interface Reply {
   readonly kind: "accepted" | "refused"
   /** The answer's body as it came (bytes), or a value that is published as JSON. */
@@ -11,6 +21,8 @@ export interface Reply {
   readonly reason?: string | undefined
   /** What was done, in a few words for the journal, such as `triggered ETL/nightly: brave-fox`. */
   readonly note?: string | undefined
+  /** The jobs that ran, for the journal. */
+  readonly jobs?: ReadonlyArray<JobNote> | undefined
 }
 
 export const accepted = (payload: unknown): Reply => ({ kind: "accepted", payload })

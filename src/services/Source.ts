@@ -82,6 +82,8 @@ export interface Source {
   readonly setAside?: ((envelope: Envelope) => Effect.Effect<void>) | undefined
   /** Whether its sender is told at once that a message cannot be decoded; then that message is refused, not buried. */
   readonly answers: boolean
+  /** Whether its answers tell what was not detected either. */
+  readonly explains?: boolean | undefined
   /** The parts of it that this process reads just now, for a scrape. */
   readonly partitions?: (() => ReadonlyArray<PartitionStatus>) | undefined
   /**

@@ -97,6 +97,7 @@ export const define = <
   const { batch, buffer, concurrency = 64, detect, dispatch = [], publish = [], retry, source } = options
   const { repeats = false } = source
   const dedupe = options.dedupe ?? (repeats === false ? false : {})
+  const detectors = detect === undefined ? [everything] : typeof detect === "function" ? [named(detect)] : detect
   const failures = (options.failures ?? {}) as Readonly<Record<string, Policy>>
   return {
     name: options.name,
@@ -107,8 +108,13 @@ export const define = <
     unkeyed: options.unkeyed ?? "none",
     concurrency,
     buffer: { messagesMax: buffer?.messages ?? bufferMessages, bytesMax: buffer?.bytes ?? 64 * 1024 * 1024 },
-    detectors: detect === undefined ? [everything] : typeof detect === "function" ? [named(detect)] : detect,
-    legs: dispatch.map((leg, i) => legOf(leg, i, failures)),
+    detectors,
+    legs: [
+      ...dispatch.map((leg, i) => legOf(leg, i, failures)),
+      ...detectors.flatMap(({ acts, events, name }) =>
+        acts === undefined ? [] : [legOf({ name, on: events, run: acts }, 0, failures)]
+      )
+    ],
     publishes: publish.map(({ key, name, to, value, when }, i) => ({
       name: name ?? `publish.${i}:${to.name}`,
       publisher: to,

@@ -2,10 +2,11 @@
 import { Effect, Exit } from "effect"
 import type { DeadLetters } from "../services/DeadLetters.ts"
 import type { Dedupe } from "../services/Dedupe.ts"
-import { acked, type Settlement, weightOf } from "../services/Delivery.ts"
+import { type Answers, acked, type Settlement, weightOf } from "../services/Delivery.ts"
 import type { Policy } from "../services/Failure.ts"
 import { isLater } from "../services/Ready.ts"
 import * as Burial from "./Burial.ts"
+import { explain } from "./Explaining.ts"
 import type { Journaling } from "./Journaling.ts"
 import type { Plan } from "./Plan.ts"
 import { type Runner, sentence } from "./Runner.ts"
@@ -121,10 +122,20 @@ export class Endings {
   private settlementOf(work: Work): Settlement {
     const { buriedFor, givenBackFor } = work
     if (givenBackFor !== undefined) return { _tag: "Nacked", reason: givenBackFor }
-    // Only a source that answers someone reads the replies.
-    const replies = this.options.plan.source.answers ? work.replies : []
-    if (buriedFor !== undefined) return { _tag: "Buried", reason: buriedFor, replies }
-    return replies.length === 0 ? acked : { _tag: "Acked", replies }
+    const answers = this.answersOf(work)
+    if (buriedFor !== undefined) return { _tag: "Buried", reason: buriedFor, ...answers }
+    return answers === none ? acked : { _tag: "Acked", ...answers }
+  }
+
+  /** Only a source that answers someone reads them. */
+  private answersOf(work: Work): Answers {
+    const { plan } = this.options
+    const { answers, explains } = plan.source
+    if (!answers) return none
+    const explained = explains === true && work.event !== undefined ? explain(plan, work.event) : undefined
+    const { replies } = work
+    if (explained !== undefined) return { replies, explained }
+    return replies.length === 0 ? none : { replies }
   }
 
   private releaseClaim(work: Work, settlement: Settlement): void {
@@ -170,3 +181,5 @@ export class Endings {
     onSettled()
   }
 }
+
+const none: Answers = { replies: [] }

@@ -4,6 +4,7 @@ import type { Dedupe } from "../services/Dedupe.ts"
 import type { DetectError } from "../services/Detector.ts"
 import type { Detection } from "../services/Event.ts"
 import { isLater, type Ready } from "../services/Ready.ts"
+import type { Journaling } from "./Journaling.ts"
 import type { Plan } from "./Plan.ts"
 import { type Runner, sentence } from "./Runner.ts"
 import type { Work } from "./Work.ts"
@@ -23,6 +24,7 @@ export interface Options {
   readonly plan: Plan
   readonly runner: Runner
   readonly dedupe: Dedupe["Service"] | undefined
+  readonly journaling: Journaling | undefined
   readonly ends: Found
 }
 
@@ -57,7 +59,10 @@ export class Finding {
     const { dedupe, ends, plan, runner } = this.options
     runner.start(dedupe!.claim(plan.name, id, plan.dedupe!.leaseMillis), (exit) => {
       if (Exit.isFailure(exit)) return ends.unclaimed(work, `dedupe: ${sentence(exit.cause)}`)
-      if (exit.value === "done") return ends.duplicate(work)
+      if (exit.value === "done") {
+        this.options.journaling?.copied(work)
+        return ends.duplicate(work)
+      }
       if (exit.value === "claimed") {
         work.claimed = true
         return this.detect(work, 0, none, none)
@@ -96,6 +101,7 @@ export class Finding {
     runner.start(later, (exit) => {
       if (Exit.isSuccess(exit)) return this.detect(work, from + 1, [...found, ...exit.value], broken)
       const reason = sentence(exit.cause)
+      this.options.journaling?.broke(work, plan.detectors[from]!, reason)
       runner.log(Effect.logWarning(`${plan.name}: detector broke on ${work.delivery.envelope.id}: ${reason}`))
       this.detect(work, from + 1, found, [...broken, reason])
     })

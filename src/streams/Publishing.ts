@@ -6,6 +6,7 @@ import { type Outgoing, PublishError } from "../services/Publisher.ts"
 import type { Reply } from "../services/Reply.ts"
 import type * as Burial from "./Burial.ts"
 import type { Endings } from "./Endings.ts"
+import type { Journaling } from "./Journaling.ts"
 import { Outbox, Publication, type PublicationEnds } from "./Outbox.ts"
 import type { Plan, PublishPlan } from "./Plan.ts"
 import { type Runner, words } from "./Runner.ts"
@@ -18,7 +19,7 @@ export interface Options {
   readonly runner: Runner
   readonly stats: Stats
   readonly endings: Endings
-  readonly onRetry: () => void
+  readonly journaling: Journaling | undefined
 }
 
 export class Publishing implements PublicationEnds {
@@ -30,7 +31,10 @@ export class Publishing implements PublicationEnds {
   private readonly options: Options
 
   constructor(options: Options) {
-    const { onRetry, plan, runner } = options
+    const { plan, runner, stats } = options
+    const onRetry = () => {
+      stats.retries++
+    }
     this.options = options
     this.takesRefusals = plan.publishes.some(({ when }) => when.includes("refused"))
     this.outboxes = plan.publishes.map((publish) => {
@@ -75,12 +79,14 @@ export class Publishing implements PublicationEnds {
     for (const outbox of this.outboxes) outbox.close(reason, all)
   }
 
-  published({ work }: Publication): void {
+  published({ detection, plan, work }: Publication): void {
     this.options.stats.published++
+    this.options.journaling?.published(work, detection, plan)
     this.done(work)
   }
 
   publishFailed({ attempts, detection, plan, reply, work }: Publication, verdict: Verdict): void {
+    this.options.journaling?.published(work, detection, plan, verdict.reason)
     this.stop(work, verdict.policy, causeOf(plan, detection, reply, verdict.reason, attempts))
   }
 

@@ -61,20 +61,11 @@ export class Road implements Decoded, LegEnds, Found {
       onFailure: (failure) => this.fail(failure),
       onSettled: () => this.intake.settled()
     })
-    this.finding = new Finding({ plan, runner, dedupe: options.dedupe, ends: this })
+    this.finding = new Finding({ ...options, ends: this })
     const beginNext = (): boolean => this.beginNext()
     runner.loop(() => this.next.length > 0 && runner.slice(beginNext))
-    const onRetry = () => {
-      this.stats.retries++
-    }
-    this.publishing = new Publishing({ plan, runner, stats: this.stats, endings: this.endings, onRetry })
-    this.routes = new Routes({
-      plan,
-      runner,
-      slots: this.slots,
-      onRetry,
-      onLeg: (millis) => this.stats.leg.observe(millis)
-    })
+    this.publishing = new Publishing({ ...options, endings: this.endings })
+    this.routes = new Routes({ ...options, slots: this.slots })
     runner.loop(() => {
       if (this.quieters.length === 0) return false
       const isQuiet = this.slots.active === 0 && this.publishing.open === 0 && this.endings.burying === 0
@@ -206,7 +197,7 @@ export class Road implements Decoded, LegEnds, Found {
   undetected(work: Work): void {
     this.stats.undetected++
     this.leave(work)
-    this.endings.end(work, acked)
+    this.endings.endIfDone(work)
   }
 
   broke(work: Work, reason: string): void {
@@ -280,6 +271,7 @@ export class Road implements Decoded, LegEnds, Found {
   private answered(leg: Leg): void {
     const { work } = leg
     leg.answered = true
+    this.options.journaling?.answered(leg, this.options.runner.time)
     // The leg stays open until its replies are on their way, so that a publish that ends at once ends nothing else.
     this.publishing.answered(work)
     work.legsOpen--

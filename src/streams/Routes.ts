@@ -4,6 +4,7 @@ import * as DispatchBatches from "./DispatchBatches.ts"
 import type { Plan } from "./Plan.ts"
 import type { Runner } from "./Runner.ts"
 import type { Slots } from "./Slots.ts"
+import type { Stats } from "./Stats.ts"
 import { defect, Target } from "./Target.ts"
 import type { Route } from "./Work.ts"
 
@@ -11,8 +12,7 @@ export interface Options {
   readonly plan: Plan
   readonly runner: Runner
   readonly slots: Slots
-  readonly onRetry: () => void
-  readonly onLeg: (millis: number) => void
+  readonly stats: Stats
 }
 
 /** Event names whose routes are remembered. */
@@ -22,7 +22,10 @@ export class Routes {
   readonly all: ReadonlyArray<Route>
   private readonly byEvent = new Map<string, ReadonlyArray<Route>>()
 
-  constructor({ onLeg, onRetry, plan, runner, slots }: Options) {
+  constructor({ plan, runner, slots, stats }: Options) {
+    const onRetry = () => {
+      stats.retries++
+    }
     this.all = plan.legs.map((leg) => {
       const target = new Target({
         name: `${plan.name}: ${leg.name}`,
@@ -32,7 +35,7 @@ export class Routes {
         verdict: leg.verdict,
         probe: leg.dispatcher.probe,
         onRetry,
-        onLeg
+        onLeg: (millis) => stats.leg.observe(millis)
       })
       return {
         plan: leg,

@@ -75,16 +75,20 @@ describe("Journaling", () => {
           outcome: "acked",
           reason: undefined,
           millis: 70,
+          detected: [],
           steps: [
             {
               event: "paid",
               leg: "dispatch.0:run",
               attempts: 1,
               outcome: "accepted",
-              note: "triggered ETL/nightly: brave-fox"
+              note: "triggered ETL/nightly: brave-fox",
+              millis: 70,
+              jobs: []
             },
-            { event: "paid", leg: "second", attempts: 1, outcome: "accepted", note: undefined }
-          ]
+            { event: "paid", leg: "second", attempts: 1, outcome: "accepted", note: undefined, millis: 0, jobs: [] }
+          ],
+          published: []
         }
       ])
     }).pipe(Effect.provide(services()))

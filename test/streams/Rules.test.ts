@@ -74,8 +74,8 @@ describe("Rules", () => {
       ])
     )
     assert.deepStrictEqual(made.explain!(event(order)), [
-      { event: "yes", matched: true, why: undefined },
-      { event: "no", matched: false, why: "payload.amount is 120, not gt 500" }
+      { event: "yes", verdict: "yes", why: undefined },
+      { event: "no", verdict: "no", why: "payload.amount is 120, not gt 500" }
     ])
   })
 

@@ -14,6 +14,8 @@ export const step = (event: string, over: Partial<Step> = {}): Step => ({
   attempts: 1,
   outcome: "accepted",
   note: undefined,
+  millis: 7,
+  jobs: [],
   ...over
 })
 
@@ -26,7 +28,9 @@ export const entry = (id: string, at: number, over: Partial<Entry> = {}): Entry 
   outcome: "acked",
   reason: undefined,
   millis: 12,
+  detected: [],
   steps: [],
+  published: [],
   ...over
 })
 
@@ -50,7 +54,28 @@ export const suite = <E>(name: string, layerWith: (options?: Options) => Layer.L
             millis: 86_400_000,
             steps: [step(odd, { leg: odd, attempts: 8, outcome: "failed", note: odd }), step("y", { outcome: "open" })]
           }),
-          entry("c", 1_700_000_000_002, { outcome: "refused", reason: "" }),
+          entry("c", 1_700_000_000_002, {
+            outcome: "refused",
+            reason: "",
+            detected: [
+              { event: "x", verdict: "yes", why: undefined },
+              { event: odd, verdict: "no", why: odd },
+              { event: "z", verdict: "broke", why: "" }
+            ],
+            steps: [
+              step("x", {
+                millis: undefined,
+                jobs: [
+                  { name: odd, ok: false, attempts: 3, millis: 1, note: odd },
+                  { name: "b", ok: true, attempts: 1, millis: 0, note: undefined }
+                ]
+              })
+            ],
+            published: [
+              { event: "x", publisher: odd, outcome: "failed", note: odd },
+              { event: "x", publisher: "publish.0:kafka", outcome: "published", note: undefined }
+            ]
+          }),
           entry("d", 1_700_000_000_002, { outcome: "nacked", steps: [step("z", { outcome: "refused", note: "" })] })
         ]
         assert.deepStrictEqual(yield* journal.find(all), [])
