@@ -65,7 +65,7 @@ export const make = ({ jobs, limits = {}, onFailure = retryOrBury, timeout }: Op
   const spec = (name: string, detection: Detection): JobSpec => ({
     name,
     retries: limits[name]?.retries,
-    run: (signal) => jobs[name]!(new Input(detection, signal))
+    run: (signal) => jobs[name]!(new Input(detection).follow(signal))
   })
   const ended = (detection: Detection, outcomes: ReadonlyArray<JobOutcome>): Exit.Exit<Reply, DispatchError> => {
     const kept = done.get(detection) ?? new Map<string, JobReport>()
@@ -90,16 +90,7 @@ export const make = ({ jobs, limits = {}, onFailure = retryOrBury, timeout }: Op
   if (!isPlain) return { name: "jobs", dispatch: all }
   const [name = ""] = names
   const job = jobs[name]!
-  // The common case: a job that ends at once costs no fiber, no clock and no report.
-  const dispatch = (detection: Detection): Ready<Reply, DispatchError> => {
-    const input = new Input(detection, undefined)
-    let returned: unknown
-    try {
-      returned = job(input)
-      if (!isLater(returned) && !isPromise(returned)) return new OneReply(name, returned)
-    } catch (error) {
-      return thrown(detection, error)
-    }
+  const waited = (detection: Detection, input: Input, returned: unknown): Ready<Reply, DispatchError> => {
     const begun: JobSpec = {
       name,
       run: (signal) => {
@@ -111,6 +102,18 @@ export const make = ({ jobs, limits = {}, onFailure = retryOrBury, timeout }: Op
   }
   const thrown = (detection: Detection, error: unknown): Exit.Exit<Reply, DispatchError> =>
     ended(detection, [{ name, attempts: 1, startedAt: 0, millis: 0, ok: false, error: failed(name, error) }])
+  // The common case: a job that ends at once costs no fiber, no clock, no report and no closure.
+  const dispatch = (detection: Detection): Ready<Reply, DispatchError> => {
+    const input = new Input(detection)
+    let returned: unknown
+    try {
+      returned = job(input)
+      if (!isLater(returned) && !isPromise(returned)) return new OneReply(name, returned)
+    } catch (error) {
+      return thrown(detection, error)
+    }
+    return waited(detection, input, returned)
+  }
   return { name: "jobs", dispatch }
 }
 
@@ -202,11 +205,11 @@ const failure = (failures: ReadonlyArray<Failed>): Exit.Exit<never, DispatchErro
 /** What a job is given, read from the detection where the job asks for it. */
 class Input implements JobInput {
   declare readonly detection: Detection
+  /** Absent until somebody asks: one of these is made per message. */
   declare private control: AbortController | AbortSignal | undefined
 
-  constructor(detection: Detection, signal: AbortSignal | undefined) {
+  constructor(detection: Detection) {
     this.detection = detection
-    this.control = signal
   }
 
   get event() {
@@ -240,9 +243,10 @@ class Input implements JobInput {
   }
 
   /** From now on it aborts with another. */
-  follow(signal: AbortSignal): void {
+  follow(signal: AbortSignal): this {
     const { control } = this
     if (control instanceof AbortController) signal.addEventListener("abort", () => control.abort(), { once: true })
     else this.control = signal
+    return this
   }
 }

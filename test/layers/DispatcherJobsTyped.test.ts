@@ -44,8 +44,6 @@ describe("Typed jobs", () => {
     Jobs.make({ mail, text: () => Effect.fail("plain") }, { failures: { MailError: "retry" } })
     // @ts-expect-error there is no job of that name
     Jobs.make({ mail }, { failures: { MailError: "retry" }, limits: { male: { retries: 2 } } })
-    // @ts-expect-error what a job needs is given to it where the jobs are made
-    Jobs.make({ needs: () => Effect.asVoid(DeadLetters) }, { failures: {} })
   })
 
   it.effect("end as the policy of their failure says", () =>
