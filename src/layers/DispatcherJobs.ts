@@ -1,13 +1,19 @@
 /** Runs named in-process functions: all jobs of an event at the same time, each to its end, each reported. */
 import { pathToFileURL } from "node:url"
-import { type Cause, Duration, Effect, Exit, Path, Schema } from "effect"
+import { Duration, Effect, Exit, Path, Schema } from "effect"
+import * as Chain from "../services/Chain.ts"
 import * as Component from "../services/Component.ts"
 import { DispatchError, type Dispatcher } from "../services/Dispatcher.ts"
 import type { Detection } from "../services/Event.ts"
 import * as Fields from "../services/Fields.ts"
-import { isLater, later, type Ready } from "../services/Ready.ts"
-import { accepted, type Reply } from "../services/Reply.ts"
-import { sentence, words } from "../streams/Runner.ts"
+import { isLater, type Ready } from "../services/Ready.ts"
+import type { Reply } from "../services/Reply.ts"
+import { words } from "../streams/Runner.ts"
+import { type JobReport, JobsReply, OneReply, reportOf } from "./DispatcherJobsReply.ts"
+import { isPromise, type JobFailure, type JobOutcome, JobRunner, type JobSpec, type Limits } from "./JobRunner.ts"
+import { failed, isRetryable } from "./JobRunnerFailure.ts"
+
+export type { JobReport } from "./DispatcherJobsReply.ts"
 
 /** What a job is given. */
 export interface JobInput {
@@ -16,92 +22,111 @@ export interface JobInput {
   readonly key: string | undefined
   readonly payload: unknown
   readonly headers: Readonly<Record<string, string>>
+  /** Shared by all messages that follow from each other. */
+  readonly correlationId: string
+  /** Aborts when the job's time is up or it is interrupted. */
+  readonly signal: AbortSignal
+  /** All of the above is read from it. */
+  readonly detection: Detection
 }
 
 /** A job returns a value, a promise or an effect; it fails by throwing, rejecting or failing. */
 export type Job = (input: JobInput) => unknown
 
-/** How one job ended. Units: milliseconds. */
-export interface JobReport {
-  readonly job: string
-  readonly ok: boolean
-  readonly result?: unknown
-  readonly error?: string
-  readonly millis: number
+/** What holds for one job. */
+export interface JobOptions extends Partial<Limits> {
+  /** Further tries before it counts as failed; 0 by default. */
+  readonly retries?: number | undefined
 }
+
+/**
+ * What a job's failure does.
+ *
+ * retry: the leg is tried again as the pipeline says, with the jobs that have not succeeded yet · report: the reply is
+ * accepted, and holds the failure · bury: the leg is buried.
+ */
+export type FailurePolicy = "retry" | "report" | "bury"
 
 export interface Options {
   readonly jobs: Readonly<Record<string, Job>>
-  /** How long one job may take; it is interrupted then, and failed. */
+  /** How long one try of a job may take, where it says nothing itself; it is interrupted then. Absent means for ever. */
   readonly timeout?: Duration.Duration | undefined
+  /** By job. Limits are shared by all events of the pipeline. */
+  readonly limits?: Readonly<Record<string, JobOptions>> | undefined
+  /** Absent retries, and buries what cannot be helped: a defect, and an error that says `retryable: false`. */
+  readonly onFailure?: ((failure: JobFailure) => FailurePolicy) | undefined
 }
 
-/** A job failed. `retryable: false` on the thrown error buries the leg at once. */
-export class JobError extends Schema.TaggedError<JobError>()("JobError", {
-  job: Schema.String,
-  reason: Schema.String,
-  retryable: Schema.Boolean
-}) {
-  override get message(): string {
-    return `job ${this.job} failed: ${this.reason}`
-  }
-}
-
-export const make = ({ jobs, timeout }: Options): Dispatcher => {
+export const make = ({ jobs, limits = {}, onFailure = retryOrBury, timeout }: Options): Dispatcher => {
   const names = Object.keys(jobs)
-  // A retry runs only the jobs that have not succeeded for this detection.
+  const runner = JobRunner.makeUnsafe({ defaults: { timeout: timeout ?? Duration.infinity }, byName: limits })
+  // A retry runs only the jobs that have not ended for this detection.
   const done = new WeakMap<Detection, Map<string, JobReport>>()
-  const report = (
-    detection: Detection,
-    reports: ReadonlyArray<Exit.Exit<JobReport, JobError>>
-  ): Exit.Exit<Reply, DispatchError> => {
+  const spec = (name: string, detection: Detection): JobSpec => ({
+    name,
+    retries: limits[name]?.retries,
+    run: (signal) => jobs[name]!(new Input(detection).follow(signal))
+  })
+  const ended = (detection: Detection, outcomes: ReadonlyArray<JobOutcome>): Exit.Exit<Reply, DispatchError> => {
     const kept = done.get(detection) ?? new Map<string, JobReport>()
-    const errors: Array<JobError> = []
-    for (const exit of reports) {
-      if (Exit.isSuccess(exit)) kept.set(exit.value.job, exit.value)
-      else errors.push(...errorsOf(exit.cause))
+    const failures: Array<Failed> = []
+    for (const outcome of outcomes) {
+      const policy = outcome.ok ? "report" : onFailure(outcome.error)
+      if (policy === "report") kept.set(outcome.name, reportOf(outcome))
+      else if (!outcome.ok) failures.push({ error: outcome.error, policy })
     }
-    if (errors.length === 0) return Exit.succeed(accepted(names.map((name) => kept.get(name))))
+    if (failures.length === 0) return Exit.succeed(new JobsReply(names.map((name) => kept.get(name)!)))
     done.set(detection, kept)
-    return failed(errors)
+    return failure(failures)
   }
-  return {
-    name: "jobs",
-    dispatch: (detection) => {
-      if (names.length === 1) return one(names[0]!, jobs[names[0]!]!, detection, timeout)
-      const before = done.get(detection)
-      const input = new Input(detection)
-      const runs = names
-        .filter((name) => before?.has(name) !== true)
-        .map((name) => run(name, jobs[name]!, input, timeout))
-      return Effect.flatMap(
-        Effect.forEach(runs, (run) => Effect.exit(later(run)), { concurrency: runs.length }),
-        (exits): Exit.Exit<Reply, DispatchError> => report(detection, exits)
-      )
+  const all = (detection: Detection): Ready<Reply, DispatchError> => {
+    const before = done.get(detection)
+    const open = names.filter((name) => before?.has(name) !== true)
+    return Effect.flatMap(runner.all(open.map((name) => spec(name, detection))), (outcomes) =>
+      ended(detection, outcomes)
+    )
+  }
+  const isPlain = names.length === 1 && isUnlimited(limits[names[0]!])
+  if (!isPlain) return { name: "jobs", dispatch: all }
+  const [name = ""] = names
+  const job = jobs[name]!
+  const waited = (detection: Detection, input: Input, returned: unknown): Ready<Reply, DispatchError> => {
+    const begun: JobSpec = {
+      name,
+      run: (signal) => {
+        input.follow(signal)
+        return returned
+      }
     }
+    return Effect.flatMap(runner.one(begun), (outcome) => ended(detection, [outcome]))
   }
+  const thrown = (detection: Detection, error: unknown): Exit.Exit<Reply, DispatchError> =>
+    ended(detection, [{ name, attempts: 1, startedAt: 0, millis: 0, ok: false, error: failed(name, error) }])
+  // The common case: a job that ends at once costs no fiber, no clock, no report and no closure.
+  const dispatch = (detection: Detection): Ready<Reply, DispatchError> => {
+    const input = new Input(detection)
+    let returned: unknown
+    try {
+      returned = job(input)
+      if (!isLater(returned) && !isPromise(returned)) return new OneReply(name, returned)
+    } catch (error) {
+      return thrown(detection, error)
+    }
+    return waited(detection, input, returned)
+  }
+  return { name: "jobs", dispatch }
 }
 
-/** The common case, without the bookkeeping of several. */
-const one = (
-  name: string,
-  job: Job,
-  detection: Detection,
-  timeout: Duration.Duration | undefined
-): Ready<Reply, DispatchError> => {
-  let returned: unknown
-  try {
-    returned = job(new Input(detection))
-  } catch (error) {
-    return failed([failure(name, error)])
-  }
-  if (!isLater(returned) && !isPromise(returned)) return new OneReply(name, returned)
-  const ran = finish(name, returned, timeout)
-  return Effect.matchCauseEffect(ran, {
-    onSuccess: (report) => Exit.succeed(accepted([report])),
-    onFailure: (cause) => failed(errorsOf(cause))
-  })
-}
+const JobFields = Schema.Struct({
+  /** How long one try may take. */
+  timeout: Schema.optionalKey(Fields.Duration),
+  /** Further tries, each a little later, before the job counts as failed. */
+  retries: Schema.optionalKey(Fields.int(0, 100)),
+  /** Tries under way at the same time. */
+  concurrency: Schema.optionalKey(Fields.int(1, 100_000)),
+  /** Tries that begin within a time. */
+  rate: Schema.optionalKey(Schema.Struct({ count: Fields.int(1, 100_000), per: Fields.Duration }))
+})
 
 export const component = Component.dispatcher({
   type: "jobs",
@@ -110,7 +135,12 @@ export const component = Component.dispatcher({
     module: Fields.Text,
     /** The exports to run; absent means every exported function. */
     run: Schema.optionalKey(Schema.Union([Schema.Array(Fields.Text), Fields.Text])),
-    timeout: Fields.orElse(Fields.Duration, Duration.seconds(10))
+    /** How long one try of a job may take, where it says nothing itself. */
+    timeout: Fields.orElse(Fields.Duration, Duration.seconds(10)),
+    /** By job; all events of the pipeline share its limits. */
+    jobs: Schema.optionalKey(Schema.Record(Schema.String, JobFields)),
+    /** retry: the leg is tried again with the jobs that failed; report: the reply holds them, as failed. */
+    onFailure: Fields.orElse(Schema.Literals(["retry", "report"]), "retry")
   }),
   make: Effect.fnUntraced(function* (options, { folder }) {
     const path = (yield* Path.Path).resolve(folder, options.module)
@@ -135,9 +165,17 @@ export const component = Component.dispatcher({
         known
       )
     }
+    const { jobs: limits = {}, onFailure, timeout } = options
+    const stranger = Object.keys(limits).find((name) => !wanted.includes(name))
+    if (stranger !== undefined) {
+      const expected = `one of the jobs that run: ${wanted.join(", ")}`
+      return yield* wrong(["jobs", stranger], expected, stranger, wanted)
+    }
     return make({
       jobs: Object.fromEntries(wanted.map((name) => [name, exported[name] as Job])),
-      timeout: options.timeout
+      limits,
+      timeout,
+      onFailure: onFailure === "report" ? () => "report" : undefined
     })
   })
 })
@@ -145,21 +183,30 @@ export const component = Component.dispatcher({
 const wrong = (path: ReadonlyArray<string>, expected: string, found: unknown, known?: ReadonlyArray<string>) =>
   new Component.OptionsError({ problems: [{ path, expected, found, words: known }] })
 
-const errorsOf = (cause: Cause.Cause<JobError>): ReadonlyArray<JobError> =>
-  cause.reasons.flatMap((reason) => (reason._tag === "Fail" ? [reason.error] : []))
+const retryOrBury = (failure: JobFailure): FailurePolicy => (isRetryable(failure) ? "retry" : "bury")
 
-const failed = (errors: ReadonlyArray<JobError>): Exit.Exit<never, DispatchError> =>
+const isUnlimited = ({ concurrency, rate, retries = 0 }: JobOptions = {}): boolean =>
+  concurrency === undefined && rate === undefined && retries === 0
+
+interface Failed {
+  readonly error: JobFailure
+  readonly policy: Exclude<FailurePolicy, "report">
+}
+
+const failure = (failures: ReadonlyArray<Failed>): Exit.Exit<never, DispatchError> =>
   Exit.fail(
     new DispatchError({
-      reason: errors.map((error) => error.message).join("; "),
+      reason: failures.map(({ error }) => error.message).join("; "),
       presence: "answered",
-      retryable: errors.every((error) => error.retryable)
+      retryable: failures.every(({ policy }) => policy === "retry")
     })
   )
 
 /** What a job is given, read from the detection where the job asks for it. */
 class Input implements JobInput {
-  declare private readonly detection: Detection
+  declare readonly detection: Detection
+  /** Absent until somebody asks: one of these is made per message. */
+  declare private control: AbortController | AbortSignal | undefined
 
   constructor(detection: Detection) {
     this.detection = detection
@@ -184,76 +231,22 @@ class Input implements JobInput {
   get headers() {
     return this.detection.event.envelope.headers
   }
-}
 
-/** The reply of one job that ended at once; its report is built for whoever reads it. */
-class OneReply implements Reply {
-  declare readonly kind: "accepted"
-  declare private readonly job: string
-  declare private readonly result: unknown
-
-  constructor(job: string, result: unknown) {
-    this.kind = "accepted"
-    this.job = job
-    this.result = result
+  get correlationId() {
+    return Chain.correlationOf(this.detection.event.envelope)
   }
 
-  get payload(): ReadonlyArray<JobReport> {
-    return [{ job: this.job, ok: true, result: this.result, millis: 0 }]
+  /** Made when it is asked for: most jobs never do. */
+  get signal() {
+    this.control ??= new AbortController()
+    return this.control instanceof AbortController ? this.control.signal : this.control
+  }
+
+  /** From now on it aborts with another. */
+  follow(signal: AbortSignal): this {
+    const { control } = this
+    if (control instanceof AbortController) signal.addEventListener("abort", () => control.abort(), { once: true })
+    else this.control = signal
+    return this
   }
 }
-
-const run = (
-  job: string,
-  f: Job,
-  input: JobInput,
-  timeout: Duration.Duration | undefined
-): Ready<JobReport, JobError> => {
-  let returned: unknown
-  try {
-    returned = f(input)
-  } catch (error) {
-    return Exit.fail(failure(job, error))
-  }
-  if (!isLater(returned) && !isPromise(returned)) return { job, ok: true, result: returned, millis: 0 }
-  return finish(job, returned, timeout)
-}
-
-/** Waits for what a job returned. */
-const finish = (
-  job: string,
-  returned: unknown,
-  timeout: Duration.Duration | undefined
-): Effect.Effect<JobReport, JobError> => {
-  const effect = isLater(returned)
-    ? (returned as Effect.Effect<unknown, unknown>)
-    : Effect.tryPromise({ try: () => returned as PromiseLike<unknown>, catch: (error) => failure(job, error) })
-  const bounded =
-    timeout === undefined
-      ? effect
-      : Effect.timeoutOrElse(effect, {
-          duration: timeout,
-          orElse: () => Effect.fail(`no result within ${Duration.format(timeout)}`)
-        })
-  return Effect.timed(bounded).pipe(
-    Effect.map(([took, result]): JobReport => ({ job, ok: true, result, millis: Math.round(Duration.toMillis(took)) })),
-    Effect.sandbox,
-    Effect.mapError((cause) => {
-      const reason = cause.reasons[0]
-      if (reason?._tag === "Fail" && reason.error instanceof JobError) return reason.error
-      return reason?._tag === "Fail"
-        ? failure(job, reason.error)
-        : new JobError({ job, reason: sentence(cause), retryable: false })
-    })
-  )
-}
-
-const failure = (job: string, error: unknown): JobError =>
-  new JobError({
-    job,
-    reason: words(error),
-    retryable: !(typeof error === "object" && error !== null && "retryable" in error && error.retryable === false)
-  })
-
-const isPromise = (value: unknown): value is PromiseLike<unknown> =>
-  typeof value === "object" && value !== null && "then" in value && typeof value.then === "function"

@@ -1,5 +1,6 @@
 /** Sends each message to an HTTP endpoint; a 2xx confirms it. */
 import { Effect, Schema, type Scope } from "effect"
+import * as Chain from "../services/Chain.ts"
 import * as Component from "../services/Component.ts"
 import { PublishError, type Publisher } from "../services/Publisher.ts"
 import * as HttpCall from "./HttpCall.ts"
@@ -24,8 +25,8 @@ export const make: (options: Options) => Effect.Effect<Publisher, Component.Opti
       publish: (batch) =>
         Effect.forEach(
           batch,
-          ({ value }) =>
-            http.call(value, { "content-type": typeOf(value) }).pipe(
+          ({ envelope, value }) =>
+            http.call(value, { "content-type": typeOf(value), ...Chain.headersOf(envelope) }).pipe(
               Effect.mapError((failure) => new PublishError(failure)),
               Effect.flatMap(({ kind, reason = "refused" }) =>
                 kind === "accepted"

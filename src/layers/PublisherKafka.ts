@@ -1,5 +1,6 @@
 /** Writes replies to a Kafka topic, each confirmed by the cluster before its delivery is settled. */
 import { Duration, Effect, Result, Schema, type Scope } from "effect"
+import * as Chain from "../services/Chain.ts"
 import * as Component from "../services/Component.ts"
 import { type Envelope, noHeaders } from "../services/Envelope.ts"
 import * as Fields from "../services/Fields.ts"
@@ -93,7 +94,7 @@ export const makeTransactional = (
 }
 
 /** What a record carries besides key and value. */
-const Carried = Schema.Literals(["origin", "trace", "record"])
+const Carried = Schema.Literals(["origin", "trace", "chain", "record"])
 
 export const component = Component.publisher({
   type: "kafka",
@@ -110,8 +111,8 @@ export const component = Component.publisher({
     /** Whether the cluster drops what a second try within one call would write twice; needs acks all. */
     idempotent: Schema.optionalKey(Fields.Boolean),
     compression: Fields.orElse(Compression, "none"),
-    /** origin: the record's topic, partition and offset; trace: its trace context; record: all its own headers. */
-    headers: Fields.orElse(Schema.Array(Carried), ["origin", "trace"]),
+    /** origin: the record's topic, partition and offset; trace: its trace context; chain: correlation id and depth; record: all its own headers. */
+    headers: Fields.orElse(Schema.Array(Carried), ["origin", "trace", "chain"]),
     /** How long the cluster may take to confirm. */
     timeout: Fields.orElse(Fields.Duration, Duration.seconds(30)),
     ...KafkaConnection.fields
@@ -146,16 +147,15 @@ export const component = Component.publisher({
 
 type Carried = typeof Carried.Type
 
-const headersOf = (
-  { headers, partition, position }: Envelope,
-  carried: ReadonlySet<Carried>
-): KafkaMessage["headers"] => {
+const headersOf = (envelope: Envelope, carried: ReadonlySet<Carried>): KafkaMessage["headers"] => {
   if (carried.size === 0) return noHeaders
+  const { headers, partition, position } = envelope
   const found: Record<string, string> = carried.has("record") ? { ...headers } : {}
   if (carried.has("trace")) {
     for (const name of ["traceparent", "tracestate"]) if (headers[name] !== undefined) found[name] = headers[name]
   }
   if (carried.has("origin") && partition !== undefined) found["sluice-origin"] = `${partition}/${position}`
+  if (carried.has("chain")) Object.assign(found, Chain.headersOf(envelope))
   return found
 }
 

@@ -1,5 +1,6 @@
 /** Appends to embedded durable topics. */
 import { Effect, Result, Schema } from "effect"
+import * as Chain from "../services/Chain.ts"
 import * as Component from "../services/Component.ts"
 import * as Fields from "../services/Fields.ts"
 import { type Outgoing, PublishError, type Publisher } from "../services/Publisher.ts"
@@ -59,7 +60,7 @@ export const component = Component.publisher({
 const recordOf = ({ envelope, event, key, value }: Outgoing): NewRecord => ({
   id: envelope.id,
   key,
-  headers: { "sluice-event": event },
+  headers: { "sluice-event": event, ...Chain.headersOf(envelope) },
   value
 })
 

@@ -1,5 +1,6 @@
 /** Puts a pipeline together: defaults for what is not said, and a policy for every error its dispatchers can have. */
 import { Cause, Duration, Effect, Layer, type Scope } from "effect"
+import * as Chain from "../services/Chain.ts"
 import type { Codec } from "../services/Codec.ts"
 import type { DeadLetters } from "../services/DeadLetters.ts"
 import type { Detector } from "../services/Detector.ts"
@@ -58,6 +59,8 @@ interface Common {
     | undefined
   /** Absent means the source's own; false none. */
   readonly setAside?: SetAside
+  /** Pipelines a message may have gone through before it is taken for one that goes in circles; 32 by default. */
+  readonly depthMax?: number | undefined
   /** Note what became of each message in the `Journal` of the environment; not by default. */
   readonly journal?: boolean | undefined
 }
@@ -139,6 +142,7 @@ export const define = <
               (({ envelope }) => (typeof repeats !== "function" || repeats(envelope) ? envelope.id : undefined)),
             leaseMillis: Duration.toMillis(Duration.fromInputUnsafe(dedupe.lease ?? "5 minutes"))
           },
+    depthMax: options.depthMax ?? Chain.depthMaxDefault,
     journal: options.journal ?? false
   }
 }

@@ -1,5 +1,6 @@
 /** Finds the events of a work: claims its id first where copies are told apart, then asks one detector after the other. */
 import { Effect, Exit, type Fiber } from "effect"
+import * as Chain from "../services/Chain.ts"
 import type { Dedupe } from "../services/Dedupe.ts"
 import type { DetectError } from "../services/Detector.ts"
 import type { Detection } from "../services/Event.ts"
@@ -40,7 +41,10 @@ export class Finding {
   }
 
   find(work: Work): void {
-    const { dedupe, plan } = this.options
+    const { dedupe, ends, plan } = this.options
+    const circles = Chain.tooDeep(work.delivery.envelope, plan.depthMax)
+    // Replayed by hand it goes on.
+    if (circles !== undefined && work.delivery.resume === undefined) return ends.broke(work, circles)
     const isTold = plan.dedupe !== undefined && dedupe !== undefined && work.delivery.resume === undefined
     const id = isTold ? plan.dedupe.id(work.event!) : undefined
     if (id === undefined) this.detect(work, 0, none, none)

@@ -62,6 +62,8 @@ export interface Plan {
   readonly setAside: Source["setAside"]
   /** The id a second copy is known by, undefined when none can come, and how long a claim of a silent process holds. */
   readonly dedupe: { readonly id: (event: Event) => string | undefined; readonly leaseMillis: number } | undefined
+  /** Pipelines a message may have gone through before; one that comes from deeper is buried. */
+  readonly depthMax: number
   /** Note what became of each message, where a journal is kept. */
   readonly journal?: boolean | undefined
 }

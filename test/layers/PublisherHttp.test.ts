@@ -45,6 +45,29 @@ describe("PublisherHttp", () => {
     })
   )
 
+  it.live("says what a message follows from, unless its options do", () =>
+    Effect.gen(function* () {
+      const seen: Array<ReadonlyArray<string | undefined>> = []
+      const { url } = yield* serve((incoming, reply) => {
+        const { "correlation-id": id, "sluice-depth": depth } = incoming.headers
+        seen.push([String(id), String(depth)])
+        reply.end()
+      })
+      const one = outgoing("{}")
+      const publisher = yield* PublisherHttp.make({ url })
+      yield* publisher.publish([one])
+      const headers = { "X-Correlation-Id": "größe\n", "sluice-depth": "2" }
+      yield* publisher.publish([{ ...one, envelope: { ...one.envelope, headers } }])
+      const own = yield* PublisherHttp.make({ url, headers: { "Correlation-Id": "own" } })
+      yield* own.publish([one])
+      assert.deepStrictEqual(seen, [
+        ["{}", "1"],
+        ["gr%C3%B6%C3%9Fe%0A", "3"],
+        ["own", "1"]
+      ])
+    })
+  )
+
   it.live("publishes one message per request, as many at a time as the pipeline works on", () =>
     Effect.gen(function* () {
       const { publisher } = yield* kept(answering(200), { connections: 7 })
