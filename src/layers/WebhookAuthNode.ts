@@ -204,7 +204,7 @@ const keysOf = (
     const text = textOf(one, path, wrong)
     if (text === "") return []
     const key = keyOf(text)
-    if (key === undefined) wrong(path, "whsec_ and base64 behind it", hidden)
+    if (key === undefined) wrong(path, "whsec_ and base64 behind it; what came is not shown", "other text")
     return key ?? []
   })
 }
@@ -217,8 +217,6 @@ const standardKey = (text: string): KeyObject | undefined => {
   const isWhole = bytes.length > 0 && bytes.toString("base64").replace(/=+$/, "") === base64.replace(/=+$/, "")
   return isWhole ? Signatures.keyOf(bytes) : undefined
 }
-
-const hidden = "another text, which is not shown"
 
 const textOf = (secret: Redacted.Redacted<string>, path: ReadonlyArray<string | number>, wrong: Wrong): string => {
   const text = Redacted.value(secret)
