@@ -22,7 +22,7 @@ import * as payloads from "./HasuraPayloads.ts"
 const layer = Layer.mergeAll(
   HttpHostNode.layer({ host: "127.0.0.1", port: 0 }),
   DeadLettersMemory.layer,
-  DedupeMemory.layer
+  DedupeMemory.layer()
 )
 
 type Run = (detection: Detection) => Ready<Reply, DispatchError>
@@ -165,7 +165,7 @@ describe("a webhook of Hasura", () => {
       }
       assert.deepStrictEqual(ran, [])
       assert.deepStrictEqual(yield* letters, [])
-      assert.strictEqual((yield* handle.status).taken, 0)
+      assert.strictEqual((yield* handle.status).received, 0)
     }).pipe(Effect.provide(layer))
   )
 
@@ -451,7 +451,8 @@ describe("headers of a webhook", () => {
         }
       )
       asked.on("error", () => resume(Effect.succeed(0)))
-      asked.end(body)
+      // With text node would write the head in its encoding too.
+      asked.end(Buffer.from(body))
     })
 
   it.live("may be written in any case, but a signature comes once", () =>
