@@ -220,7 +220,7 @@ const standardKey = (text: string): KeyObject | undefined => {
 
 const textOf = (secret: Redacted.Redacted<string>, path: ReadonlyArray<string | number>, wrong: Wrong): string => {
   const text = Redacted.value(secret)
-  if (text === "") wrong(path, "a secret that is not empty", "an empty one")
+  if (text === "") wrong(path, "a secret that is not empty", "")
   return text
 }
 

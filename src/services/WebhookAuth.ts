@@ -55,7 +55,9 @@ const Hmac = Schema.Struct({
   prefix: Schema.optionalKey(Schema.String)
 })
 
-export const Way = Schema.Union([Passphrase, Basic, Bearer, Header, StandardWebhooks, Github, Stripe, Hmac])
+export const Way = Schema.Union([Passphrase, Basic, Bearer, Header, StandardWebhooks, Github, Stripe, Hmac]).annotate({
+  expected: "a map with the type passphrase, basic, bearer, header, standard-webhooks, github, stripe or hmac"
+})
 export type Way = typeof Way.Type
 
 /** The options of a webhook that say who may send to it. */
