@@ -12,6 +12,7 @@ import { Runners } from "../services/Runners.ts"
 import type { SchemaLanguages } from "../services/SchemaLanguage.ts"
 import type { SchemaRegistry } from "../services/SchemaRegistry.ts"
 import type { Topics } from "../services/Topics.ts"
+import type { WebhookAuth } from "../services/WebhookAuth.ts"
 import type { ZeroMq } from "../services/ZeroMq.ts"
 import * as KafkaOptions from "../streams/KafkaOptions.ts"
 import * as Pipeline from "../streams/Pipeline.ts"
@@ -42,6 +43,7 @@ import * as SqliteMigrations from "./SqliteMigrations.ts"
 import * as Supervisor from "./Supervisor.ts"
 import * as TopicsMemory from "./TopicsMemory.ts"
 import * as TopicsSqlite from "./TopicsSqlite.ts"
+import * as WebhookAuthNode from "./WebhookAuthNode.ts"
 import * as Wiring from "./Wiring.ts"
 import * as ZeroMqNode from "./ZeroMqNode.ts"
 
@@ -126,6 +128,7 @@ export const storage = (loaded: Loaded) =>
         RunnersSqlite.layer,
         storage?.postgres === undefined ? SchemaRegistrySqlite.layer : SchemaRegistryPostgres.layer(storage.postgres),
         SchemaLanguagesAll.layer(),
+        WebhookAuthNode.layer,
         ZeroMqNode.layer,
         TopicsSqlite.layer(
           retention && { retentionMillis: Duration.toMillis(retention.age), retentionBytes: retention.bytes }
@@ -194,7 +197,15 @@ export const http = ({ config }: Loaded): Layer.Layer<HttpHost, HttpHostError> =
 export const dry = ({
   config
 }: Loaded): Layer.Layer<
-  AzureQueueClient | GatewayAccess | HttpHost | KafkaClient | SchemaLanguages | SchemaRegistry | Topics | ZeroMq
+  | AzureQueueClient
+  | GatewayAccess
+  | HttpHost
+  | KafkaClient
+  | SchemaLanguages
+  | SchemaRegistry
+  | Topics
+  | WebhookAuth
+  | ZeroMq
 > =>
   Layer.mergeAll(
     config.http === undefined ? HttpHostNode.layerNone : HttpHostNode.layerCheckAt(config.http.host),
@@ -204,6 +215,7 @@ export const dry = ({
     SchemaLanguagesAll.layer(),
     SchemaRegistryMemory.layer,
     TopicsMemory.layer,
+    WebhookAuthNode.layer,
     ZeroMqNode.layer
   )
 

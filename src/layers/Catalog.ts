@@ -6,6 +6,7 @@ import type {
   PublisherComponent,
   SourceComponent
 } from "../services/Component.ts"
+import * as Hasura from "../streams/Hasura.ts"
 import * as SourceAzureQueue from "../streams/SourceAzureQueue.ts"
 import * as SourceFile from "../streams/SourceFile.ts"
 import * as SourceGateway from "../streams/SourceGateway.ts"
@@ -15,6 +16,7 @@ import * as SourceKafka from "../streams/SourceKafka.ts"
 import * as SourceMemory from "../streams/SourceMemory.ts"
 import * as SourceStdin from "../streams/SourceStdin.ts"
 import * as SourceTopic from "../streams/SourceTopic.ts"
+import * as SourceWebhook from "../streams/SourceWebhook.ts"
 import * as SourceZeroMq from "../streams/SourceZeroMq.ts"
 import * as CodecBytes from "./CodecBytes.ts"
 import * as CodecCloudEvents from "./CodecCloudEvents.ts"
@@ -38,6 +40,7 @@ import * as PublisherZeroMq from "./PublisherZeroMq.ts"
 
 export const sources: ReadonlyArray<SourceComponent> = [
   SourceHttp.component,
+  SourceWebhook.component,
   SourceGateway.component,
   SourceKafka.component,
   SourceAzureQueue.component,
@@ -54,7 +57,8 @@ export const codecs: ReadonlyArray<CodecComponent> = [
   CodecText.component,
   CodecBytes.component,
   CodecCloudEvents.component,
-  CodecConfluent.component
+  CodecConfluent.component,
+  Hasura.component
 ]
 
 export const detectors: ReadonlyArray<DetectorComponent> = [DetectorRules.component, DetectorField.component]

@@ -12,6 +12,7 @@ import type { SchemaLanguages } from "./SchemaLanguage.ts"
 import type { SchemaRegistry } from "./SchemaRegistry.ts"
 import type { Source, Transact } from "./Source.ts"
 import type { Topics } from "./Topics.ts"
+import type { WebhookAuth } from "./WebhookAuth.ts"
 import type { ZeroMq } from "./ZeroMq.ts"
 
 /** One thing wrong with the options as written. The config adds file, line and column. */
@@ -62,6 +63,7 @@ export type Needs =
   | Scope.Scope
   | Stdio.Stdio
   | Topics
+  | WebhookAuth
   | ZeroMq
 
 /**

@@ -51,7 +51,7 @@ describe("Config", () => {
       const cases: ReadonlyArray<readonly [string, string]> = [
         [
           "pipelines:\n  a:\n    source: { type: stdn }\n",
-          'x.yaml:3:21: pipelines.a.source.type: expected one of http, gateway, kafka, azure-queue, topic, zeromq, stdin, file, generate, memory, found "stdn" (did you mean stdin?)'
+          'x.yaml:3:21: pipelines.a.source.type: expected one of http, webhook, gateway, kafka, azure-queue, topic, zeromq, stdin, file, generate, memory, found "stdn" (did you mean stdin?)'
         ],
         [
           `pipelines:\n  a:\n    ${stdin}\n    dispatch: [{ type: http, url: "http://a:SECRET@b c" }]\n`,
