@@ -80,7 +80,8 @@ const linesOf = (entry: Entry): ReadonlyArray<string> => {
 }
 
 const stepLines = ({ attempts, event, jobs, leg, millis, note, outcome }: Step): ReadonlyArray<string> => [
-  `  ${event} > ${leg} ${outcome}${tries(attempts)}${took(millis)}${note === undefined ? "" : `: ${note}`}`,
+  // The jobs say it each for itself.
+  `  ${event} > ${leg} ${outcome}${tries(attempts)}${took(millis)}${note === undefined || jobs.length > 0 ? "" : `: ${note}`}`,
   ...jobs.map(
     (job) =>
       `    ${job.ok ? "done  " : "failed"} ${job.name}${tries(job.attempts)}${took(job.millis)}${job.note === undefined ? "" : `: ${job.note}`}`

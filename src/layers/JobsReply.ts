@@ -1,5 +1,5 @@
 /** What jobs reply: how each of them ended. */
-import type { Reply } from "../services/Reply.ts"
+import type { JobNote, Reply } from "../services/Reply.ts"
 import type { JobOutcome } from "./JobRunner.ts"
 
 /** How one job ended. Units: milliseconds. */
@@ -42,6 +42,10 @@ export class OneReply implements Reply {
   get payload(): ReadonlyArray<JobReport> {
     return [{ job: this.job, ok: true, result: this.result, millis: 0 }]
   }
+
+  get jobs(): ReadonlyArray<JobNote> {
+    return this.payload.map(noteOf)
+  }
 }
 
 export class JobsReply implements Reply {
@@ -56,7 +60,19 @@ export class JobsReply implements Reply {
   get note(): string {
     return this.payload.map(words).join(", ")
   }
+
+  get jobs(): ReadonlyArray<JobNote> {
+    return this.payload.map(noteOf)
+  }
 }
+
+const noteOf = ({ attempts = 1, error, job, millis, ok }: JobReport): JobNote => ({
+  name: job,
+  ok,
+  attempts,
+  millis,
+  note: error
+})
 
 const words = ({ attempts = 1, error, job, millis, ok }: JobReport): string => {
   const tries = attempts > 1 ? ` after ${attempts} tries` : ""
