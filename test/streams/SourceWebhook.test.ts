@@ -1,5 +1,6 @@
 /** Webhooks over the real HTTP server, through a real pipeline: who gets in, what is run, and what is answered. */
 import { request as httpRequest } from "node:http"
+import { createRequire } from "node:module"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Layer } from "effect"
 import * as CodecJson from "../../src/layers/CodecJson.ts"
@@ -61,6 +62,11 @@ const started = Effect.fnUntraced(function* ({ auth, run = () => accepted(null),
   for (let i = 0; i < 100; i++) yield* Effect.yieldNow
   return { handle, port, ran, send, url }
 })
+
+/** The payloads of GitHub's documentation. */
+const examples = createRequire(import.meta.url)("@octokit/webhooks-examples") as ReadonlyArray<{
+  readonly examples: ReadonlyArray<unknown>
+}>
 
 const insert = JSON.stringify(payloads.insert)
 const passphrase = { type: "passphrase", passphrase: "open sesame" }
@@ -347,6 +353,24 @@ describe("a webhook of somebody else", () => {
       assert.strictEqual((yield* send(body)).status, 401)
       assert.strictEqual((yield* send("{", { ...headers, ...github("s", "{") })).status, 400)
       assert.lengthOf(ran, 1)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.live("of GitHub takes all of its example payloads, as they are signed and in no other way", () =>
+    Effect.gen(function* () {
+      const { ran, send } = yield* started({ auth: { type: "github", secrets: ["new", "old"] }, format: "github" })
+      const bodies = examples.flatMap((one) => one.examples.map((payload) => JSON.stringify(payload)))
+      assert.isAbove(bodies.length, 100)
+      for (const [i, body] of bodies.entries()) {
+        const headers = { "x-github-delivery": `d-${i}` }
+        const forged = `${body.slice(0, -1)} }`
+        const signature = github(i % 2 === 0 ? "new" : "old", body)
+        assert.strictEqual((yield* send(forged, { ...headers, ...signature })).status, 401)
+        assert.strictEqual((yield* send(body, { ...headers, ...github("stolen", body) })).status, 401)
+        assert.strictEqual((yield* send(body, { ...headers, ...signature })).status, 200)
+        assert.deepStrictEqual(ran.at(-1)?.payload, JSON.parse(body))
+      }
+      assert.lengthOf(ran, bodies.length)
     }).pipe(Effect.provide(layer))
   )
 
