@@ -10,9 +10,10 @@ import * as EventModules from "./EventModules.ts"
 import * as Calls from "./EventModulesCalls.ts"
 import { type Handled, InProcess, type Modules, type Verdicts } from "./EventModulesRun.ts"
 import { Watch } from "./EventModulesWatch.ts"
-import { plainJobs } from "./HasuraCompatJobs.ts"
-import { type JobTimes, timesOf } from "./HasuraCompatRun.ts"
+import { jobsOf } from "./HasuraCompatJobs.ts"
+import { type JobResult, timesOf } from "./HasuraCompatRun.ts"
 import { entriesOf } from "./HasuraCompatSummary.ts"
+import { JobRunner } from "./JobRunner.ts"
 
 /** What one module said: yes, no, or nothing because it broke. */
 export interface Verdict {
@@ -34,8 +35,8 @@ export interface Done {
   readonly name: string
   /** As the handler returned them. */
   readonly jobs: unknown
-  /** In the order of the jobs; where the handler returned anything else, absent. */
-  readonly times?: ReadonlyArray<JobTimes | undefined>
+  /** The same jobs as version 2 of the predecessor lists them; absent where the handler returned anything else. */
+  readonly v2?: ReadonlyArray<unknown>
   /** Why the handler crashed. */
   readonly error?: string
 }
@@ -95,11 +96,28 @@ const replyOf = ({ crashed, jobs, name }: Handled): Reply => {
     const done: Done = { name, jobs: undefined, error: crashed }
     return { ...accepted(done), note: `the handler crashed: ${crashed}` }
   }
+  const told = json(jobs)
   const entries = entriesOf(jobs)
-  const done: Done =
-    entries.length === 0 ? { name, jobs: json(jobs) } : { name, jobs: json(jobs), times: entries.map(timesOf) }
+  const done: Done = entries.length === 0 ? { name, jobs: told } : { name, jobs: told, v2: entries.map(versionTwo) }
   return { ...accepted(done), note: noteOf(entries) }
 }
+
+const versionTwo = (entry: JobResult): unknown => {
+  const { completed, duration, name, options } = entry
+  const times = timesOf(entry)
+  const result = json(entry.result)
+  return {
+    name: name || "anonymous",
+    options,
+    durationMs: duration,
+    result: completed ? result : `Job func crashed: ${result}`,
+    completed,
+    ...(!completed && { error: result }),
+    ...(times && { startTime: isoOf(times.startedAt), endTime: isoOf(times.endedAt) })
+  }
+}
+
+const isoOf = (millis: number): string => new Date(millis).toISOString()
 
 const noteOf = (entries: ReturnType<typeof entriesOf>): string => {
   const failed = entries.filter(({ completed }) => !completed)
@@ -127,6 +145,15 @@ const json = (jobs: unknown): unknown => {
   )
 }
 
+const JobFields = Schema.Struct({
+  /** For each try. */
+  timeout: Schema.optionalKey(Fields.Duration),
+  /** Tries under way at the same time. */
+  concurrency: Schema.optionalKey(Fields.int(1, 100_000)),
+  /** Tries that may begin within a time. */
+  rate: Schema.optionalKey(Schema.Struct({ count: Fields.int(1, 100_000), per: Fields.Duration }))
+})
+
 export const component = Component.detector({
   type: "modules",
   summary:
@@ -137,6 +164,8 @@ export const component = Component.detector({
     timeout: Fields.orElse(Fields.Duration, Duration.seconds(10)),
     /** For each try of a job; absent means `timeout`. */
     jobTimeout: Schema.optionalKey(Fields.Duration),
+    /** What holds for jobs by the names of their functions, whichever event they are of. */
+    jobs: Schema.optionalKey(Schema.Record(Schema.String, JobFields)),
     /** Asks the detectors of an event at the same time instead of one after the other. */
     parallel: Fields.orElse(Fields.Boolean, false),
     /** Reloads modules when their files change. */
@@ -148,15 +177,18 @@ export const component = Component.detector({
       try: () => EventModules.load(directory),
       catch: (error) => wrong(options.directory, error)
     })
-    const run = Effect.runForkWith(yield* Effect.context<never>())
+    const context = yield* Effect.context<never>()
+    const run = Effect.runForkWith(context)
     const log = (isBroken: boolean, words: string) => {
       const message = `${pipeline}: ${hide(words)}`
       run(isBroken ? Effect.logWarning(message) : Effect.logInfo(message))
     }
     for (const { file, reason } of loaded.problems) log(true, `${file} ${reason}`)
+    const defaults = { timeout: options.jobTimeout ?? options.timeout }
+    const runner = yield* JobRunner.make(options.jobs === undefined ? { defaults } : { defaults, byName: options.jobs })
     const modules = new InProcess(loaded.modules, loaded.problems, {
       timeoutMillis: Duration.toMillis(options.timeout),
-      jobs: plainJobs(Duration.toMillis(options.jobTimeout ?? options.timeout)),
+      jobs: jobsOf(runner, context),
       parallel: options.parallel,
       warn: (event, words) => log(true, `${event}: ${words}`)
     })

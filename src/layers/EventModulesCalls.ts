@@ -1,7 +1,7 @@
 /** Knows which event module the running code belongs to, and keeps a module from ending the process. */
 import { AsyncLocalStorage, AsyncResource } from "node:async_hooks"
 import { syncBuiltinESMExports } from "node:module"
-import type { Jobs } from "./HasuraCompatRun.ts"
+import type { Jobs } from "./HasuraCompatJobs.ts"
 
 export type Part = "import" | "detector" | "handler" | "job"
 

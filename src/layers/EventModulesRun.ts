@@ -4,7 +4,7 @@ import type { EventModule, ModuleProblem } from "./EventModules.ts"
 import * as Calls from "./EventModulesCalls.ts"
 import * as Copy from "./EventModulesCopy.ts"
 import { TimeLimit, told, type Waiting } from "./EventModulesLimit.ts"
-import type { Jobs } from "./HasuraCompatRun.ts"
+import type { Jobs } from "./HasuraCompatJobs.ts"
 
 /** What the modules said about one payload. */
 export interface Verdicts {

@@ -1,32 +1,10 @@
 /** Runs the jobs of an event handler: all start together, each runs to its own end, and each is told. */
+import { type Context, Duration, Effect, Exit, Fiber, Scheduler } from "effect"
+import { isLater } from "../services/Ready.ts"
 import * as Calls from "./EventModulesCalls.ts"
 import { getObjectSafely, log } from "./HasuraCompatHelpers.ts"
 import { plainJobs } from "./HasuraCompatJobs.ts"
-
-/** A job to run, by name. */
-export interface JobSpec {
-  readonly name: string
-  /** The signal aborts when its time is up. */
-  readonly run: (signal: AbortSignal) => unknown
-  /** Units: milliseconds for one try. Absent means what the runner has. */
-  readonly timeoutMillis?: number | undefined
-  /** Further tries after one that failed. */
-  readonly retries?: number | undefined
-}
-
-export interface JobOutcome {
-  readonly ok: boolean
-  readonly result?: unknown
-  /** Why it failed, in one sentence. */
-  readonly reason?: string | undefined
-  readonly attempts: number
-  /** Units: milliseconds since 1970. */
-  readonly startedAt: number
-  readonly millis: number
-}
-
-/** Runs jobs within the limits of where the handler runs; gives outcomes in the order of the jobs, never rejects. */
-export type Jobs = (specs: ReadonlyArray<JobSpec>) => Promise<ReadonlyArray<JobOutcome>>
+import { isPromise, type JobFailure, type JobOutcome, type JobSpec } from "./JobRunner.ts"
 
 export type JobFunction<Options = any> = (
   event: string,
@@ -128,35 +106,43 @@ const specOf = (
   const given = options || {}
   return {
     name,
-    timeoutMillis: typeof given.timeout === "number" && given.timeout > 0 ? given.timeout : undefined,
+    timeout: typeof given.timeout === "number" && given.timeout > 0 ? Duration.millis(given.timeout) : undefined,
     retries: Number.isInteger(given.retries) && given.retries > 0 ? Math.min(given.retries, retriesMax) : 0,
     run: (signal) => {
       const call = Calls.make(parent?.event ?? event, "job", { job: name, jobs: parent?.jobs })
       try {
         if (typeof func !== "function") throw new Error("Job func not a function")
         const returned = Calls.inside(call, () => func(event, hasuraEvent, given, { signal }))
-        return isPromise(returned)
-          ? returned.then((value) => {
-              refuseExit(call)
-              return value
-            })
-          : returned
+        if (isLater(returned)) return effectOf(call, returned as Effect.Effect<unknown, unknown>)
+        return isPromise(returned) ? returned.then((value) => refuseExit(call, value)) : returned
       } finally {
         onStart()
-        refuseExit(call)
+        refuseExit(call, undefined)
       }
     }
   }
 }
 
 /** A job that asked for the end of the process has failed, also where it caught what it was told. */
-const refuseExit = ({ exits }: Calls.Call): void => {
+const refuseExit = <A>({ exits }: Calls.Call, value: A): A => {
   if (exits.length > 0) throw new Calls.ProcessEndRefused(exits[0]!.words)
+  return value
 }
+
+/** An effect as part of a call: with a scheduler of its own, as one that is shared would run others' effects in its name. */
+const effectOf = (call: Calls.Call, effect: Effect.Effect<unknown, unknown>): Effect.Effect<unknown, unknown> =>
+  Effect.contextWith((context: Context.Context<never>) =>
+    Effect.callback<unknown, unknown>((resume) => {
+      const scheduler = new Scheduler.MixedScheduler()
+      const fiber = Calls.inside(call, () => Effect.runForkWith(context)(effect, { scheduler }))
+      fiber.addObserver((exit) => Calls.outside(() => resume(Exit.map(exit, (value) => refuseExit(call, value)))))
+      return Fiber.interrupt(fiber)
+    })
+  )
 
 const entryOf = (event: string, { func, options }: Job, outcome: JobOutcome): JobResult => {
   const { attempts, millis, ok, startedAt } = outcome
-  const error = ok ? undefined : (outcome.reason ?? "failed")
+  const error = ok ? undefined : reasonOf(outcome.error)
   if (error !== undefined) log(event, `Job func crashed: ${error}`)
   const entry: JobResult = {
     name: nameOf(func),
@@ -169,5 +155,5 @@ const entryOf = (event: string, { func, options }: Job, outcome: JobOutcome): Jo
   return entry
 }
 
-const isPromise = (value: unknown): value is PromiseLike<unknown> =>
-  typeof value === "object" && value !== null && "then" in value && typeof value.then === "function"
+const reasonOf = (failure: JobFailure): string =>
+  failure._tag === "JobFailed" ? Calls.words(failure.cause) : failure.reason
