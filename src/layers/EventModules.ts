@@ -4,6 +4,7 @@ import { createRequire } from "node:module"
 import { join } from "node:path"
 import { pathToFileURL } from "node:url"
 import * as Calls from "./EventModulesCalls.ts"
+import { importNow } from "./EventModulesImport.ts"
 import { TimeLimit, told } from "./EventModulesLimit.ts"
 import * as Resolve from "./EventModulesResolve.ts"
 
@@ -80,15 +81,28 @@ export const find = (
 /** Bundlers leave such a copy beside the file it was made from, which is the one that counts. */
 const isGenerated = (name: string): boolean => name.includes(".generated.")
 
+/** Units: milliseconds after which the next import begins while one is still under way. */
+const importTurnMillis = 200
+
 /**
- * Imports all modules of a directory at the same time; one that is broken or hangs leaves the others as they are.
+ * Imports all modules of a directory; one that is broken or hangs leaves the others as they are.
+ *
+ * One after the other: where two import the same ES module at the same time, one by `require`, Node refuses the second.
  *
  * Throws what the file system throws where the directory cannot be read.
  */
 export const load = async (directory: string, millis: number = importMillis): Promise<Loaded> => {
   const { found, problems } = find(directory)
   const limit = new TimeLimit(millis)
-  const loaded = await Promise.all(found.map((one) => loadOne(one, 0, limit)))
+  Resolve.register()
+  await importNow(Resolve.hasura)
+  const loading: Array<Promise<EventModule | ModuleProblem>> = []
+  for (const one of found) {
+    const next = loadOne(one, 0, limit)
+    loading.push(next)
+    await turn(next)
+  }
+  const loaded = await Promise.all(loading)
   const modules: Array<EventModule> = []
   const broken: Array<ModuleProblem> = [...problems]
   for (const one of loaded) {
@@ -97,6 +111,16 @@ export const load = async (directory: string, millis: number = importMillis): Pr
   }
   return { modules, problems: broken }
 }
+
+/** Waits for an import, but not for long. */
+const turn = (loading: Promise<unknown>): Promise<void> =>
+  new Promise((resolve) => {
+    const timer = setTimeout(resolve, importTurnMillis)
+    loading.then(() => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
 
 /** Imports and checks one module; with a version above 0 a new copy of it, read from its file again. */
 export const loadOne = async (
@@ -127,9 +151,6 @@ export const loadOne = async (
 }
 
 const require = createRequire(import.meta.url)
-
-/** The import of Node itself, also where a test's tools put another in its place. */
-const importNow = new Function("url", "return import(url)") as (url: string) => Promise<Record<string, unknown>>
 
 /** Takes named exports, CommonJS' exports and a default export alike. */
 const checked = (event: string, file: string, exported: Record<string, unknown>): EventModule | ModuleProblem => {

@@ -20,6 +20,9 @@ const fileOf = (specifier: string): string | undefined => {
   return part === null ? undefined : `${dirname(layers)}/${part[1]}/${part[2]}${ending}`
 }
 
+/** The URL of what most modules import. */
+export const hasura = pathToFileURL(`${layers}/HasuraCompat${ending}`).href
+
 /** The mark of a copy, in the query of its URL. */
 const mark = "sluice-copy"
 

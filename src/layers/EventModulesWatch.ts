@@ -68,8 +68,8 @@ export class Watch {
       const limit = new TimeLimit(importMillis ?? EventModules.importMillis)
       const modules = new Map<string, EventModules.EventModule>()
       const broken = [...problems]
-      const looks = found.map((one) => this.look(one, limit))
-      for (const { kept, problem } of await Promise.all(looks)) {
+      for (const one of found) {
+        const { kept, problem } = await this.look(one, limit)
         if (kept !== undefined) modules.set(kept.file, kept)
         if (problem !== undefined) broken.push(problem)
       }
