@@ -8,5 +8,12 @@ export default defineConfig({
     }
   },
   // Much of the integration tests is waiting for brokers and processes.
-  test: { include: ["test/**/*.test.ts"], testTimeout: 90_000, hookTimeout: 90_000, maxWorkers: 2 }
+  test: {
+    include: ["test/**/*.test.ts"],
+    testTimeout: 90_000,
+    hookTimeout: 90_000,
+    maxWorkers: 2,
+    // Event modules are imported by Node itself, as in production.
+    server: { deps: { external: [/EventModulesImport\.ts$/] } }
+  }
 })

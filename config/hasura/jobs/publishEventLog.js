@@ -1,0 +1,5 @@
+module.exports = {
+  publishEventLog: async (event, hasuraEvent, options) => {
+    return `Wrote event log for ${event}`;
+  },
+};
