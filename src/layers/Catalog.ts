@@ -24,6 +24,7 @@ import * as CodecConfluent from "./CodecConfluent.ts"
 import * as CodecJson from "./CodecJson.ts"
 import * as CodecText from "./CodecText.ts"
 import * as DetectorField from "./DetectorField.ts"
+import * as DetectorModules from "./DetectorModules.ts"
 import * as DetectorRules from "./DetectorRules.ts"
 import * as DispatcherHttp from "./DispatcherHttp.ts"
 import * as DispatcherJobs from "./DispatcherJobs.ts"
@@ -61,7 +62,11 @@ export const codecs: ReadonlyArray<CodecComponent> = [
   Hasura.component
 ]
 
-export const detectors: ReadonlyArray<DetectorComponent> = [DetectorRules.component, DetectorField.component]
+export const detectors: ReadonlyArray<DetectorComponent> = [
+  DetectorRules.component,
+  DetectorField.component,
+  DetectorModules.component
+]
 
 export const dispatchers: ReadonlyArray<DispatcherComponent> = [
   DispatcherHttp.component,

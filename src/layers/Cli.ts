@@ -83,7 +83,10 @@ const check = Command.make(
   Effect.fnUntraced(function* ({ json, ...place }) {
     const checked = Effect.gen(function* () {
       const loaded = yield* load(place)
-      return { loaded, plans: yield* Effect.provide(Effect.scoped(Wiring.plans(loaded)), App.dry(loaded)) }
+      const plans = yield* Effect.provide(Effect.scoped(Wiring.plans(loaded)), App.dry(loaded))
+      const findings = Wiring.unusable(loaded, plans)
+      if (findings.length > 0) return yield* new ConfigError({ findings })
+      return { loaded, plans }
     })
     const { loaded, plans } = yield* Effect.tapError(checked, (error) =>
       json && error._tag === "ConfigError"

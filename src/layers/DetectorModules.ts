@@ -5,7 +5,7 @@ import type { Detector, Explanation } from "../services/Detector.ts"
 import type { Dispatcher } from "../services/Dispatcher.ts"
 import type { Detection, Event } from "../services/Event.ts"
 import * as Fields from "../services/Fields.ts"
-import { accepted, type Reply } from "../services/Reply.ts"
+import { accepted, type JobNote, type Reply } from "../services/Reply.ts"
 import * as EventModules from "./EventModules.ts"
 import * as Calls from "./EventModulesCalls.ts"
 import { type Handled, InProcess, type Modules, type Verdicts } from "./EventModulesRun.ts"
@@ -15,19 +15,11 @@ import { type JobResult, timesOf } from "./HasuraCompatRun.ts"
 import { entriesOf } from "./HasuraCompatSummary.ts"
 import { JobRunner } from "./JobRunner.ts"
 
-/** What one module said: yes, no, or nothing because it broke. */
-export interface Verdict {
-  readonly event: string
-  readonly verdict: "yes" | "no" | "broke"
-  readonly why: string | undefined
-}
-
 /** A detector that brings what is to be done with its events. */
-export type ActingDetector = Omit<Detector, "explain"> & {
-  readonly explain: (event: Event) => ReadonlyArray<Explanation & Verdict>
-  readonly acts: Dispatcher
-  /** Modules that cannot be used, for `check`; the others are in use. */
+export interface ActingDetector extends Detector {
+  readonly explain: NonNullable<Detector["explain"]>
   readonly problems: ReadonlyArray<EventModules.ModuleProblem>
+  readonly acts: Dispatcher
 }
 
 /** The payload of the reply for one event. */
@@ -69,14 +61,14 @@ export const make = (modules: Modules): ActingDetector => {
           )
         : found(event, verdicts)
     },
-    explain: (event) => {
+    explain: (event): ReadonlyArray<Explanation> => {
       const verdicts = said.get(event)
       if (verdicts === undefined) return []
       const yes = new Set(verdicts.found)
       return verdicts.asked.map((name) => {
         const broke = verdicts.broke.get(name)
         const verdict = broke !== undefined ? "broke" : yes.has(name) ? "yes" : "no"
-        return { event: name, matched: verdict === "yes", verdict, why: broke }
+        return { event: name, verdict, why: broke }
       })
     },
     acts: {
@@ -99,8 +91,16 @@ const replyOf = ({ crashed, jobs, name }: Handled): Reply => {
   const told = json(jobs)
   const entries = entriesOf(jobs)
   const done: Done = entries.length === 0 ? { name, jobs: told } : { name, jobs: told, v2: entries.map(versionTwo) }
-  return { ...accepted(done), note: noteOf(entries) }
+  return { ...accepted(done), note: noteOf(entries), jobs: entries.map(jobNoteOf) }
 }
+
+const jobNoteOf = ({ completed, duration, name, result }: JobResult): JobNote => ({
+  name: name || "anonymous",
+  ok: completed,
+  attempts: 1,
+  millis: duration,
+  note: completed ? undefined : String(result)
+})
 
 const versionTwo = (entry: JobResult): unknown => {
   const { completed, duration, name, options } = entry

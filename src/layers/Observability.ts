@@ -28,7 +28,9 @@ export const routes = Effect.fnUntraced(function* (
   const get = (path: string, handle: () => HttpResponse | Effect.Effect<HttpResponse>) =>
     host.route({ method: "GET", path, handle })
   yield* get("/livez", () => ({ status: 200, body: "ok\n" }))
-  yield* get("/readyz", () => (supervisor.ready() ? { status: 200, body: "ready\n" } : notReady(supervisor)))
+  yield* get("/readyz", () =>
+    supervisor.ready() ? { status: 200, body: readyText(supervisor) } : notReady(supervisor)
+  )
   yield* get("/metrics", () =>
     Effect.map(PrometheusMetrics.format(), (body) => ({
       status: 200,
@@ -37,6 +39,17 @@ export const routes = Effect.fnUntraced(function* (
     }))
   )
 })
+
+/** It works, though without what cannot be used. */
+const readyText = ({ pipelines }: Supervisor): string =>
+  [
+    "ready",
+    ...pipelines.flatMap(({ name, plan }) =>
+      plan.detectors.flatMap(({ problems = [] }) => problems.map(({ file, reason }) => `${name}: ${file} ${reason}`))
+    )
+  ]
+    .join("\n")
+    .concat("\n")
 
 const notReady = ({ pipelines }: Supervisor): HttpResponse => ({
   status: 503,

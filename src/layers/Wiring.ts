@@ -14,7 +14,7 @@ import { KeyError, type Plan } from "../streams/Plan.ts"
 import * as Catalog from "./Catalog.ts"
 import * as CodecJson from "./CodecJson.ts"
 import { keepsJournal, type Loaded, type Pipeline } from "./Config.ts"
-import { ConfigError } from "./ConfigFile.ts"
+import { ConfigError, type Finding } from "./ConfigFile.ts"
 import * as ExactlyOnce from "./ExactlyOnce.ts"
 import * as MessageLog from "./MessageLog.ts"
 
@@ -32,6 +32,20 @@ export const plans = Effect.fnUntraced(function* (
   if (problems.length > 0) return yield* new ConfigError({ findings: problems.map(loaded.file.finding) })
   return made
 })
+
+/** What the pipelines run without, though the config names it. */
+export const unusable = ({ file }: Loaded, plans: ReadonlyArray<Plan>): ReadonlyArray<Finding> =>
+  plans.flatMap(({ detectors, name }) =>
+    detectors.flatMap(({ problems = [] }) =>
+      problems.map((one) =>
+        file.finding({
+          path: ["pipelines", name, "detect", "directory"],
+          expected: `modules that can be used (${one.reason})`,
+          found: one.file
+        })
+      )
+    )
+  )
 
 const planOf = Effect.fnUntraced(function* (name: string, pipeline: Pipeline, folder: string, hide: Site["hide"]) {
   const exactlyOnce = yield* ExactlyOnce.optionsOf(pipeline)

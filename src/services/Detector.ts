@@ -30,6 +30,8 @@ export interface Detector {
   readonly events: ReadonlyArray<string> | undefined
   /** Asked after `detect`, about the very same event. */
   readonly explain?: ((event: Event) => ReadonlyArray<Explanation>) | undefined
+  /** Files it cannot use, and why: it works without them, but `check` fails. */
+  readonly problems?: ReadonlyArray<{ readonly file: string; readonly reason: string }> | undefined
   /** Acts on what it found: one more leg of the pipeline, for the events it can find. */
   readonly acts?: Dispatcher | undefined
 }

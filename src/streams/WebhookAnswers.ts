@@ -1,5 +1,5 @@
 /** How a webhook answers its sender: by status alone, or in the words of the Hasura event detector. */
-import type { Settlement } from "../services/Delivery.ts"
+import type { Explanation } from "../services/Detector.ts"
 import type { HttpResponse } from "../services/HttpHost.ts"
 import type { Reply } from "../services/Reply.ts"
 import type { Denial } from "../services/WebhookAuth.ts"
@@ -78,7 +78,7 @@ const compatible = (shape: "v0" | "v2"): Answers => ({
     switch (ended._tag) {
       case "Acked":
       case "Buried":
-        return pretty(200, listOf(shape, ended.replies, explainedOf(ended), millis))
+        return pretty(200, listOf(shape, ended.replies, ended.explained, millis))
       case "Refused":
         return pretty(200, listOf(shape, [], undefined, millis))
       default:
@@ -95,15 +95,6 @@ const pretty = (status: number, value: unknown): HttpResponse => ({
 
 /** An `Error` written as JSON is an empty object. */
 const crashed = pretty(500, { errors: [{}] })
-
-/** What a detector said of one of its events. */
-export interface Explained {
-  readonly event: string
-  readonly verdict?: "yes" | "no" | "broke"
-}
-
-const explainedOf = (ended: Settlement): ReadonlyArray<Explained> | undefined =>
-  (ended as { readonly explained?: ReadonlyArray<Explained> }).explained
 
 /**
  * The reply to a detected event, as modules give it.
@@ -122,7 +113,7 @@ export interface Entry {
 export const listOf = (
   shape: "v0" | "v2",
   replies: ReadonlyArray<Reply>,
-  explained: ReadonlyArray<Explained> | undefined,
+  explained: ReadonlyArray<Explanation> | undefined,
   millis: number
 ): unknown => {
   const entries = replies.flatMap(({ payload }) => (isEntry(payload) ? [payload] : []))
