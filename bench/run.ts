@@ -9,6 +9,7 @@ import * as KafkaCopy from "./kafkaCopy.ts"
 import * as KafkaHttp from "./kafkaHttp.ts"
 import * as KafkaLedger from "./kafkaLedger.ts"
 import * as Memory from "./memory.ts"
+import * as Modules from "./modules.ts"
 import * as Sleep from "./sleep.ts"
 
 const benches: Readonly<Record<string, () => Promise<void>>> = {
@@ -17,6 +18,7 @@ const benches: Readonly<Record<string, () => Promise<void>>> = {
   flat: Flat.run,
   headOfLine: HeadOfLine.run,
   memory: Memory.run,
+  modules: Modules.run,
   kafkaHttp: KafkaHttp.run,
   kafkaCopy: KafkaCopy.run,
   kafkaLedger: KafkaLedger.main,
