@@ -62,12 +62,13 @@ export class TimeLimit {
       this.timer = undefined
       return
     }
+    const late: Array<Waiting> = []
     for (const one of this.waiting) {
       if (one.call !== undefined && one.call.running > 0) continue
-      if (++one.ticks <= this.ticksMax) continue
-      this.waiting.delete(one)
-      one.onTimeUp()
+      if (++one.ticks > this.ticksMax) late.push(one)
     }
+    // Afterwards, as one whose time is up may begin to wait for something else.
+    for (const one of late) if (this.waiting.delete(one)) one.onTimeUp()
   }
 }
 
