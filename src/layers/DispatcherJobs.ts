@@ -9,11 +9,11 @@ import * as Fields from "../services/Fields.ts"
 import { isLater, type Ready } from "../services/Ready.ts"
 import type { Reply } from "../services/Reply.ts"
 import { words } from "../streams/Runner.ts"
-import { type JobReport, JobsReply, OneReply, reportOf } from "./DispatcherJobsReply.ts"
 import { isPromise, type JobFailure, type JobOutcome, JobRunner, type JobSpec, type Limits } from "./JobRunner.ts"
 import { failed, isRetryable } from "./JobRunnerFailure.ts"
+import { type JobReport, JobsReply, OneReply, reportOf } from "./JobRunnerReply.ts"
 
-export type { JobReport } from "./DispatcherJobsReply.ts"
+export type { JobReport } from "./JobRunnerReply.ts"
 
 /** What a job is given. */
 export interface JobInput {
