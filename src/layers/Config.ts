@@ -110,6 +110,8 @@ const Pipeline = Schema.Struct({
     ])
   ),
   /** Keep in the store for a while what became of each message. */
+  /** How many pipelines a message may have come through, where each follows from the one before; 32 by default. */
+  depthMax: Schema.optionalKey(Fields.int(1, 1_000_000)),
   /** Absent: only of a pipeline with event modules. */
   journal: Schema.optionalKey(Fields.Boolean),
   log: Schema.optionalKey(Log)

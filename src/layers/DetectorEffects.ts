@@ -10,14 +10,14 @@ export type Look<E = any> = (event: Event) => Ready<boolean, E>
 
 type Looks = Readonly<Record<string, Look>>
 
+/** Of all answers, some of which are no effects. */
+type ErrorOf<Answer> = Answer extends Effect.Effect<unknown, infer E> ? E : never
+
+/** While a type is not known yet it is `any`: nothing is asked for then. */
+type TagOf<E> = 0 extends 1 & E ? never : E extends { readonly _tag: infer Tag extends string } ? Tag : never
+
 type TagsOf<All extends Looks> = {
-  readonly [Name in keyof All]: ReturnType<All[Name]> extends infer Answer
-    ? Answer extends Effect.Effect<unknown, infer E>
-      ? E extends { readonly _tag: infer Tag extends string }
-        ? Tag
-        : never
-      : never
-    : never
+  readonly [Name in keyof All]: TagOf<ErrorOf<ReturnType<All[Name]>>>
 }[keyof All]
 
 /** no: it counts as not found · broken: it is reported, and the message is buried where nothing else was found. */

@@ -13,6 +13,7 @@ import { Watch } from "./EventModulesWatch.ts"
 import { jobsOf } from "./HasuraCompatJobs.ts"
 import { type JobResult, timesOf } from "./HasuraCompatRun.ts"
 import { entriesOf } from "./HasuraCompatSummary.ts"
+import { Told } from "./HasuraCompatTold.ts"
 import { JobRunner } from "./JobRunner.ts"
 
 /** A detector that brings what is to be done with its events. */
@@ -35,12 +36,13 @@ export interface Done {
 
 const nothing: ReadonlyArray<Detection> = []
 
-/** The detector of modules, wherever their code runs. */
-export const make = (modules: Modules): ActingDetector => {
+/** The detector of modules, wherever their code runs. `told` prints what the predecessor did. */
+export const make = (modules: Modules, told?: Told): ActingDetector => {
   // What was said about an event, for its journal and for the handlers; gone with the event.
   const said = new WeakMap<Event, Verdicts>()
   const found = (event: Event, verdicts: Verdicts): ReadonlyArray<Detection> => {
     said.set(event, verdicts)
+    told?.detected(event, verdicts)
     if (verdicts.found.length === 0) return nothing
     return verdicts.found.map((name) => ({ name, event }))
   }
@@ -76,7 +78,10 @@ export const make = (modules: Modules): ActingDetector => {
       dispatch: ({ event, name }) =>
         Effect.map(
           Effect.promise(() => modules.handle(name, event.payload, said.get(event))),
-          replyOf
+          (handled) => {
+            told?.handled(event, handled)
+            return replyOf(handled)
+          }
         )
     }
   }
@@ -171,7 +176,7 @@ export const component = Component.detector({
     /** Reloads modules when their files change. */
     watch: Fields.orElse(Fields.Boolean, false)
   }),
-  make: Effect.fnUntraced(function* (options, { folder, hide, pipeline }) {
+  make: Effect.fnUntraced(function* (options, { folder, hide, pipeline, source }) {
     const directory = (yield* Path.Path).resolve(folder, options.directory)
     const loaded = yield* Effect.tryPromise({
       try: () => EventModules.load(directory),
@@ -193,9 +198,13 @@ export const component = Component.detector({
       warn: (event, words) => log(true, `${event}: ${words}`)
     })
     if (options.watch) yield* watched(directory, loaded, modules, log)
-    return make(modules)
+    return make(modules, isCompatible(source) ? new Told() : undefined)
   })
 })
+
+/** Whether its senders are answered as by the predecessor. */
+const isCompatible = (source: { readonly type: string; readonly answer?: unknown }): boolean =>
+  source.answer === "v0" || source.answer === "v2"
 
 /** Until the pipeline ends. */
 const watched = (

@@ -62,11 +62,21 @@ export const make = ({ jobs, limits = {}, onFailure = retryOrBury, timeout }: Op
   const runner = JobRunner.makeUnsafe({ defaults: { timeout: timeout ?? Duration.infinity }, byName: limits })
   // A retry runs only the jobs that have not ended for this detection.
   const done = new WeakMap<Detection, Map<string, JobReport>>()
-  const spec = (name: string, detection: Detection): JobSpec => ({
-    name,
-    retries: limits[name]?.retries,
-    run: (signal) => jobs[name]!(new Input(detection).follow(signal))
-  })
+  const plain = new Set(names.filter((name) => isUnlimited(limits[name])))
+  /** The outcome at once, or what is left to run. */
+  const begin = (name: string, detection: Detection): JobOutcome | JobSpec => {
+    const job = jobs[name]!
+    if (!plain.has(name)) {
+      return { name, retries: limits[name]?.retries, run: (signal) => job(new Input(detection).follow(signal)) }
+    }
+    const input = new Input(detection)
+    try {
+      const returned = job(input)
+      return isLater(returned) || isPromise(returned) ? waitFor(name, input, returned) : gave(name, returned)
+    } catch (error) {
+      return threw(name, error)
+    }
+  }
   const ended = (detection: Detection, outcomes: ReadonlyArray<JobOutcome>): Exit.Exit<Reply, DispatchError> => {
     const kept = done.get(detection) ?? new Map<string, JobReport>()
     const failures: Array<Failed> = []
@@ -79,43 +89,52 @@ export const make = ({ jobs, limits = {}, onFailure = retryOrBury, timeout }: Op
     done.set(detection, kept)
     return failure(failures)
   }
-  const all = (detection: Detection): Ready<Reply, DispatchError> => {
+  const dispatchAll = (detection: Detection): Ready<Reply, DispatchError> => {
     const before = done.get(detection)
-    const open = names.filter((name) => before?.has(name) !== true)
-    return Effect.flatMap(runner.all(open.map((name) => spec(name, detection))), (outcomes) =>
-      ended(detection, outcomes)
-    )
-  }
-  const isPlain = names.length === 1 && isUnlimited(limits[names[0]!])
-  if (!isPlain) return { name: "jobs", dispatch: all }
-  const [name = ""] = names
-  const job = jobs[name]!
-  const waited = (detection: Detection, input: Input, returned: unknown): Ready<Reply, DispatchError> => {
-    const begun: JobSpec = {
-      name,
-      run: (signal) => {
-        input.follow(signal)
-        return returned
-      }
+    const outcomes: Array<JobOutcome> = []
+    const open: Array<JobSpec> = []
+    for (const name of names) {
+      if (before?.has(name) === true) continue
+      const begun = begin(name, detection)
+      if ("ok" in begun) outcomes.push(begun)
+      else open.push(begun)
     }
-    return Effect.flatMap(runner.one(begun), (outcome) => ended(detection, [outcome]))
+    if (open.length === 0) return ended(detection, outcomes)
+    return Effect.flatMap(runner.all(open), (later) => ended(detection, [...outcomes, ...later]))
   }
-  const thrown = (detection: Detection, error: unknown): Exit.Exit<Reply, DispatchError> =>
-    ended(detection, [{ name, attempts: 1, startedAt: 0, millis: 0, ok: false, error: failed(name, error) }])
+  const [name = ""] = names
+  if (names.length !== 1 || !plain.has(name)) return { name: "jobs", dispatch: dispatchAll }
+  const job = jobs[name]!
   // The common case: a job that ends at once costs no fiber, no clock, no report and no closure.
-  const dispatch = (detection: Detection): Ready<Reply, DispatchError> => {
+  const dispatchOne = (detection: Detection): Ready<Reply, DispatchError> => {
     const input = new Input(detection)
     let returned: unknown
     try {
       returned = job(input)
       if (!isLater(returned) && !isPromise(returned)) return new OneReply(name, returned)
     } catch (error) {
-      return thrown(detection, error)
+      return ended(detection, [threw(name, error)])
     }
-    return waited(detection, input, returned)
+    return Effect.flatMap(runner.one(waitFor(name, input, returned)), (outcome) => ended(detection, [outcome]))
   }
-  return { name: "jobs", dispatch }
+  return { name: "jobs", dispatch: dispatchOne }
 }
+
+/** A job that has begun already. */
+const waitFor = (name: string, input: Input, returned: unknown): JobSpec => ({
+  name,
+  run: (signal) => {
+    input.follow(signal)
+    return returned
+  }
+})
+
+const gave = (name: string, result: unknown): JobOutcome => ({ ...atOnce, name, ok: true, result })
+
+const threw = (name: string, error: unknown): JobOutcome => ({ ...atOnce, name, ok: false, error: failed(name, error) })
+
+/** Nobody reads when it was. */
+const atOnce = { attempts: 1, startedAt: 0, millis: 0 }
 
 const JobFields = Schema.Struct({
   /** How long one try may take. */

@@ -16,13 +16,14 @@ type ErrorsOf<All extends Jobs> = {
   readonly [Name in keyof All]: ReturnType<All[Name]> extends Effect.Effect<unknown, infer E> ? E : never
 }[keyof All]
 
-type TagOf<E> = E extends { readonly _tag: infer Tag extends string } ? Tag : never
+/** While a type is not known yet it is `any`: nothing is asked for then. */
+type TagOf<E> = 0 extends 1 & E ? never : E extends { readonly _tag: infer Tag extends string } ? Tag : never
 
 /** `DispatchError` knows by itself whether to retry. */
 type Asked<All extends Jobs> = Exclude<ErrorsOf<All>, DispatchError>
 
 /** What no policy can name. */
-type Untagged<E> = E extends { readonly _tag: string } ? never : E
+type Untagged<E> = 0 extends 1 & E ? never : E extends { readonly _tag: string } ? never : E
 
 /** What may end any job, whatever its type says; by default a timeout is retried, and the others are buried. */
 type Anywhere = (JobDefect | JobInterrupted | JobTimedOut)["_tag"]

@@ -49,6 +49,7 @@ export * as CodecText from "./CodecText.ts"
 export * as DeadLettersKafka from "./DeadLettersKafka.ts"
 export * as DeadLettersSqlite from "./DeadLettersSqlite.ts"
 export * as DedupeSqlite from "./DedupeSqlite.ts"
+export * as Detectors from "./DetectorEffects.ts"
 export * as DetectorField from "./DetectorField.ts"
 export * as DetectorRules from "./DetectorRules.ts"
 export * as DispatcherHttp from "./DispatcherHttp.ts"
@@ -56,6 +57,18 @@ export * as DispatcherJobs from "./DispatcherJobs.ts"
 export * as DispatcherPrefect from "./DispatcherPrefect.ts"
 export * as GatewayAccessNode from "./GatewayAccessNode.ts"
 export * as HttpHostNode from "./HttpHostNode.ts"
+export {
+  JobDefect,
+  JobFailed,
+  type JobFailure,
+  JobInterrupted,
+  type JobOutcome,
+  JobRunner,
+  type JobSpec,
+  JobTimedOut,
+  type Limits
+} from "./JobRunner.ts"
+export * as Jobs from "./Jobs.ts"
 export * as JournalSqlite from "./JournalSqlite.ts"
 export * as KafkaClientKafkaJs from "./KafkaClientKafkaJs.ts"
 export * as PublisherAzureQueue from "./PublisherAzureQueue.ts"

@@ -90,7 +90,8 @@ const planOf = Effect.fnUntraced(function* (name: string, pipeline: Pipeline, fo
     onDecodeError: pipeline.failures?.decode,
     onKeyError: pipeline.failures?.key,
     batch: pipeline.batch,
-    journal: keepsJournal(pipeline)
+    journal: keepsJournal(pipeline),
+    depthMax: pipeline.depthMax
   })
   return pipeline.log === undefined ? plan : { ...plan, logLevel: levels[pipeline.log.level] }
 })

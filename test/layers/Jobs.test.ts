@@ -34,6 +34,17 @@ describe("Typed jobs", () => {
       { call: () => Effect.fail(new DispatchError({ reason: "", presence: "busy", retryable: true })) },
       { failures: {} }
     )
+    Jobs.make(
+      {
+        book: ({ event }, signal) => Effect.succeed([event, signal]),
+        post: ({ name }) => (name === "a" ? mail() : stock())
+      },
+      { failures: { MailError: "retry", StockError: "bury" }, limits: { book: { retries: 2 } } }
+    )
+    // @ts-expect-error StockError has no policy
+    Jobs.make({ post: ({ name }) => (name === "a" ? mail() : stock()) }, { failures: { MailError: "retry" } })
+    // @ts-expect-error a failure without a tag can have no policy
+    Jobs.make({ post: ({ name }) => Effect.fail(name) }, { failures: {} })
     // @ts-expect-error MailError has no policy
     Jobs.make({ mail }, { failures: {} })
     // @ts-expect-error StockError has no policy
@@ -80,6 +91,15 @@ describe("Typed detectors", () => {
       ["order.paid", "order.late"]
     )
     Detectors.make({ "order.paid": mail }, { failures: { MailError: "no" } })
+    Detectors.make({
+      "order.paid": ({ payload }) => payload === 1,
+      "order.late": ({ key }) => Effect.succeed(key === "x")
+    })
+    Detectors.make({ "order.paid": ({ key }) => (key === "x" ? true : mail()) }, { failures: { MailError: "no" } })
+    // @ts-expect-error MailError has no policy
+    Detectors.make({ "order.paid": ({ key }) => (key === "x" ? true : mail()) }, { failures: {} })
+    // @ts-expect-error MailError has no policy
+    Detectors.make({ "order.paid": ({ key }) => (key === "x" ? true : mail()) })
     // @ts-expect-error MailError has no policy
     Detectors.make({ "order.paid": mail })
     // @ts-expect-error StockError has no policy

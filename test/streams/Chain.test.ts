@@ -15,6 +15,7 @@ import type { Publisher } from "../../src/services/Publisher.ts"
 import type { Source } from "../../src/services/Source.ts"
 import { Topics } from "../../src/services/Topics.ts"
 import * as Define from "../../src/streams/Define.ts"
+import * as SourceKafka from "../../src/streams/SourceKafka.ts"
 import * as SourceMemory from "../../src/streams/SourceMemory.ts"
 import * as SourceTopic from "../../src/streams/SourceTopic.ts"
 import { connection } from "../suites/KafkaKit.ts"
@@ -25,6 +26,8 @@ const layer = Layer.mergeAll(
   KafkaClientMemory.layer,
   Layer.succeed(References.MinimumLogLevel, "Error")
 )
+
+const producing = { connection, acks: "all", idempotent: false, compression: "none", timeoutMillis: 1000 } as const
 
 const passing = Effect.fnUntraced(function* (steps: number) {
   for (let i = 0; i < steps; i++) yield* TestClock.adjust(20)
@@ -115,6 +118,35 @@ describe("A chain of pipelines", () => {
     }).pipe(Effect.scoped, Effect.provide(layer))
   )
 
+  it.effect("ends in Kafka too", () =>
+    Effect.gen(function* () {
+      const cluster = yield* KafkaClientMemory.Cluster
+      for (const topic of ["one", "two"]) yield* cluster.createTopic(topic, 1)
+      yield* cluster.produce("one", 0, { value: "{}", headers: { "x-request-id": "r-1" } })
+      const seen: Array<Seen> = []
+      const read = (topic: string) =>
+        SourceKafka.make({ pipeline: topic, connection, topics: [topic], group: topic, from: "earliest" })
+      const write = (topic: string) => PublisherKafka.make({ ...producing, topic, carried: ["chain"] })
+      yield* Define.start(pipeline("first", yield* read("one"), yield* write("two"), seen, 3))
+      yield* Define.start(pipeline("second", yield* read("two"), yield* write("one"), seen, 3))
+      yield* passing(1000)
+      assert.deepStrictEqual(
+        seen.map(({ correlationId, depth }) => [correlationId, depth]),
+        [
+          ["r-1", undefined],
+          ["r-1", "1"],
+          ["r-1", "2"],
+          ["r-1", "3"]
+        ]
+      )
+      const letters = yield* (yield* DeadLetters).list({})
+      assert.deepStrictEqual(
+        letters.map(({ pipeline, stage }) => [pipeline, stage]),
+        [["first", "detect"]]
+      )
+    }).pipe(Effect.scoped, Effect.provide(layer))
+  )
+
   it.effect("goes on where its letter is replayed by hand", () =>
     Effect.gen(function* () {
       const seen: Array<Seen> = []
@@ -137,15 +169,7 @@ describe("A chain of pipelines", () => {
       const headers = { "correlation-id": "c-1", "sluice-depth": "4", own: "1" }
       const sent = Effect.fnUntraced(function* (topic: string, carried: PublisherKafka.Options["carried"]) {
         yield* cluster.createTopic(topic, 1)
-        const publisher = yield* PublisherKafka.make({
-          topic,
-          carried,
-          connection,
-          acks: "all",
-          idempotent: false,
-          compression: "none",
-          timeoutMillis: 1000
-        })
+        const publisher = yield* PublisherKafka.make({ ...producing, topic, carried })
         const envelope = SourceMemory.envelopeOf({ id: "a", payload: {}, headers }, "memory", 1, 0)
         yield* publisher.publish([{ envelope, event: "e", key: undefined, value: envelope.payload }])
         const utf8 = new TextDecoder()
