@@ -35,6 +35,10 @@ const sleep = (millis) => new Promise((resume) => setTimeout(resume, millis))
 export const detector = async (event, payload) => { ${detector} }
 export const handler = async (event, payload) => { ${handler} }
 `
+/** Code that runs as nobody's may end the worker. */
+const outside = `
+const outside = (code) => globalThis[Symbol.for("sluice/event-modules")].calls.run(undefined, code)
+`
 const yes = module("return true")
 const spin = "while (true);"
 const hangs = module(`if (payload.hang) ${spin}; return true`)
@@ -101,7 +105,7 @@ describe("ModuleWorker", () => {
 
   it.live("sets a module aside that has cost three workers, and the others go on", () =>
     Effect.gen(function* () {
-      const { modules, said } = yield* run({ "a.hangs": hangs, "b.yes": yes }, { timeoutMillis: 200 })
+      const { modules, said } = yield* run({ "a.hangs": hangs, "b.yes": yes })
       for (let i = 0; i < 3; i++) yield* wait(modules.detect({ hang: true }))
       const from = performance.now()
       const verdicts = yield* wait(modules.detect({ hang: true }))
@@ -128,23 +132,25 @@ describe("ModuleWorker", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("a module that ends its worker, or takes all its memory, is named and costs the others nothing", () =>
+  it.live("a module that asks for the end of the process fails, and costs the others nothing", () =>
     Effect.gen(function* () {
-      const { modules, said } = yield* run(
-        {
-          "a.bad": module(
-            "return false",
-            `if (payload.how === "memory") { const all = []; for (;;) all.push(new Array(100).fill(Math.random())) }
-             process.exit(3)`
-          ),
-          "b.yes": yes
-        },
-        { memoryMax: 64, timeoutMillis: 5_000 }
-      )
-      const handled = yield* wait(modules.handle("a.bad", { how: "memory" }))
-      assert.include(handled.crashed, "a.bad used more than 64 MiB of memory")
+      const { modules, said } = yield* run({ "a.bad": module("return false", "process.exit(3)"), "b.yes": yes })
       const exited = yield* wait(modules.handle("a.bad", {}))
       assert.include(exited.crashed, "process.exit(3)")
+      const verdicts = yield* wait(modules.detect({}))
+      assert.deepStrictEqual(verdicts.found, ["b.yes"])
+      assert.deepStrictEqual(said, [])
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("a worker that is ended from within is started again, naming who ended it", () =>
+    Effect.gen(function* () {
+      const { modules, said } = yield* run({
+        "a.bad": outside + module("return false", "outside(() => process.reallyExit(3)); await sleep(5000)"),
+        "b.yes": yes
+      })
+      const exited = yield* wait(modules.handle("a.bad", {}))
+      assert.include(exited.crashed, "a.bad ended its worker with 3")
       const verdicts = yield* wait(modules.detect({}))
       assert.deepStrictEqual(verdicts.found, ["b.yes"])
       assert.strictEqual(said.length, 1)
@@ -172,7 +178,7 @@ describe("ModuleWorker", () => {
 
   it.live("gives up after too many losses, and says so to everyone", () =>
     Effect.gen(function* () {
-      const { modules, said } = yield* run({ "a.hangs": hangs, "b.yes": yes }, { timeoutMillis: 200, restartsMax: 1 })
+      const { modules, said } = yield* run({ "a.hangs": hangs, "b.yes": yes }, { restartsMax: 1 })
       for (let i = 0; i < 2; i++) yield* wait(modules.detect({ hang: true }))
       const verdicts = yield* wait(modules.detect({}))
       assert.deepStrictEqual(verdicts.found, [])
@@ -205,8 +211,28 @@ describe("ModuleWorker", () => {
 
   it.live("what modules print reaches the process, also just before they hang", () =>
     Effect.gen(function* () {
-      const program = resolve(import.meta.dirname, "ModuleWorkerProcess.ts")
-      const child = spawn(process.execPath, [program])
+      const { code, errors, output } = yield* inProcess("events")
+      assert.strictEqual(code, 0, errors)
+      assert.deepStrictEqual(output.trim().split("\n"), ["one", "two", "three", "ended"])
+      assert.include(errors, "four")
+      assert.include(errors, "five")
+    })
+  )
+
+  it.live("a module that takes all the memory of its worker has broken, and the process goes on", () =>
+    Effect.gen(function* () {
+      const { code, errors, output } = yield* inProcess("memory")
+      assert.strictEqual(code, 0, errors)
+      assert.strictEqual(output, "ended\n")
+      assert.include(errors, "takes.all used more than 64 MiB of memory")
+    })
+  )
+})
+
+const inProcess = (folder: string): Effect.Effect<{ code: number; errors: string; output: string }> =>
+  wait(
+    new Promise((resume) => {
+      const child = spawn(process.execPath, [resolve(import.meta.dirname, "ModuleWorkerProcess.ts"), folder])
       let output = ""
       let errors = ""
       child.stdout.on("data", (text) => {
@@ -215,11 +241,6 @@ describe("ModuleWorker", () => {
       child.stderr.on("data", (text) => {
         errors += text
       })
-      const code = yield* wait(new Promise((resume) => child.on("close", resume)))
-      assert.strictEqual(code, 0, errors)
-      assert.deepStrictEqual(output.trim().split("\n"), ["one", "two", "three", "ended"])
-      assert.include(errors, "four")
-      assert.include(errors, "five")
+      child.on("close", (code) => resume({ code, errors, output }))
     })
   )
-})
