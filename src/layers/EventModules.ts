@@ -1,7 +1,7 @@
 /** Finds the event modules of a directory, imports and checks each, and keeps what is wrong with the others. */
 import { readdirSync } from "node:fs"
 import { createRequire } from "node:module"
-import { join } from "node:path"
+import { join, sep } from "node:path"
 import { pathToFileURL } from "node:url"
 import * as Calls from "./EventModulesCalls.ts"
 import { importNow } from "./EventModulesImport.ts"
@@ -133,7 +133,7 @@ export const loadOne = async (
   const problem = (reason: string): ModuleProblem => ({ file, event, reason })
   const call = Calls.make(event, "import")
   try {
-    if (version > 0) delete require.cache[file]
+    if (version > 0) forget(file)
     const importing = Calls.inside(call, () => importNow(Resolve.copyOf(pathToFileURL(file).href, version)))
     const exported = await limit.bound(
       importing,
@@ -151,6 +151,14 @@ export const loadOne = async (
 }
 
 const require = createRequire(import.meta.url)
+
+/** Drops a CommonJS module and what it required, but for packages, so that all of it is read from its files again. */
+const forget = (file: string): void => {
+  const known = require.cache[file]
+  if (known === undefined || file.includes(`${sep}node_modules${sep}`) || Resolve.isOwn(file)) return
+  delete require.cache[file]
+  for (const { id } of known.children) forget(id)
+}
 
 /** Takes named exports, CommonJS' exports and a default export alike. */
 const checked = (event: string, file: string, exported: Record<string, unknown>): EventModule | ModuleProblem => {
