@@ -85,19 +85,24 @@ const isGenerated = (name: string): boolean => name.includes(".generated.")
 const importTurnMillis = 200
 
 /**
- * Imports all modules of a directory; one that is broken or hangs leaves the others as they are.
+ * Imports all modules of a directory but those of the events `aside`; one that is broken or hangs leaves the others as
+ * they are.
  *
  * One after the other: where two import the same ES module at the same time, one by `require`, Node refuses the second.
  *
  * Throws what the file system throws where the directory cannot be read.
  */
-export const load = async (directory: string, millis: number = importMillis): Promise<Loaded> => {
+export const load = async (
+  directory: string,
+  millis: number = importMillis,
+  aside: ReadonlyArray<string> = []
+): Promise<Loaded> => {
   const { found, problems } = find(directory)
   const limit = new TimeLimit(millis)
   Resolve.register()
   await importNow(Resolve.hasura)
   const loading: Array<Promise<EventModule | ModuleProblem>> = []
-  for (const one of found) {
+  for (const one of found.filter(({ event }) => !aside.includes(event))) {
     const next = loadOne(one, 0, limit)
     loading.push(next)
     await turn(next)
