@@ -8,6 +8,7 @@ import * as Fields from "../services/Fields.ts"
 import { accepted, type JobNote, type Reply } from "../services/Reply.ts"
 import * as EventModules from "./EventModules.ts"
 import * as Calls from "./EventModulesCalls.ts"
+import { sparingly } from "./EventModulesLog.ts"
 import { type Handled, InProcess, type Modules, type Verdicts } from "./EventModulesRun.ts"
 import { Watch } from "./EventModulesWatch.ts"
 import { jobsOf } from "./HasuraCompatJobs.ts"
@@ -195,7 +196,7 @@ export const component = Component.detector({
       timeoutMillis: Duration.toMillis(options.timeout),
       jobs: jobsOf(runner, context),
       parallel: options.parallel,
-      warn: (event, words) => log(true, `${event}: ${words}`)
+      warn: sparingly((event, words) => log(true, `${event}: ${words}`))
     })
     if (options.watch) yield* watched(directory, loaded, modules, log)
     return make(modules, isCompatible(source) ? new Told() : undefined)

@@ -1,7 +1,7 @@
 /** Finds the event modules of a directory, imports and checks each, and keeps what is wrong with the others. */
 import { readdirSync } from "node:fs"
 import { createRequire } from "node:module"
-import { join } from "node:path"
+import { join, sep } from "node:path"
 import { pathToFileURL } from "node:url"
 import * as Calls from "./EventModulesCalls.ts"
 import { importNow } from "./EventModulesImport.ts"
@@ -85,19 +85,24 @@ const isGenerated = (name: string): boolean => name.includes(".generated.")
 const importTurnMillis = 200
 
 /**
- * Imports all modules of a directory; one that is broken or hangs leaves the others as they are.
+ * Imports all modules of a directory but those of the events `aside`; one that is broken or hangs leaves the others as
+ * they are.
  *
  * One after the other: where two import the same ES module at the same time, one by `require`, Node refuses the second.
  *
  * Throws what the file system throws where the directory cannot be read.
  */
-export const load = async (directory: string, millis: number = importMillis): Promise<Loaded> => {
+export const load = async (
+  directory: string,
+  millis: number = importMillis,
+  aside: ReadonlyArray<string> = []
+): Promise<Loaded> => {
   const { found, problems } = find(directory)
   const limit = new TimeLimit(millis)
   Resolve.register()
   await importNow(Resolve.hasura)
   const loading: Array<Promise<EventModule | ModuleProblem>> = []
-  for (const one of found) {
+  for (const one of found.filter(({ event }) => !aside.includes(event))) {
     const next = loadOne(one, 0, limit)
     loading.push(next)
     await turn(next)
@@ -133,7 +138,7 @@ export const loadOne = async (
   const problem = (reason: string): ModuleProblem => ({ file, event, reason })
   const call = Calls.make(event, "import")
   try {
-    if (version > 0) delete require.cache[file]
+    if (version > 0) forget(file)
     const importing = Calls.inside(call, () => importNow(Resolve.copyOf(pathToFileURL(file).href, version)))
     const exported = await limit.bound(
       importing,
@@ -151,6 +156,14 @@ export const loadOne = async (
 }
 
 const require = createRequire(import.meta.url)
+
+/** Drops a CommonJS module and what it required, but for packages, so that all of it is read from its files again. */
+const forget = (file: string): void => {
+  const known = require.cache[file]
+  if (known === undefined || file.includes(`${sep}node_modules${sep}`) || Resolve.isOwn(file)) return
+  delete require.cache[file]
+  for (const { id } of known.children) forget(id)
+}
 
 /** Takes named exports, CommonJS' exports and a default export alike. */
 const checked = (event: string, file: string, exported: Record<string, unknown>): EventModule | ModuleProblem => {

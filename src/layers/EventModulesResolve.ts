@@ -1,6 +1,6 @@
 /** Lets event modules import this program by its name from wherever they lie, and gives changed files a new copy. */
 import { registerHooks } from "node:module"
-import { dirname, extname } from "node:path"
+import { dirname, extname, sep } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
 
 /** This file's own ending: the program runs from its sources or as built. */
@@ -22,6 +22,9 @@ const fileOf = (specifier: string): string | undefined => {
 
 /** The URL of what most modules import. */
 export const hasura = pathToFileURL(`${layers}/HasuraCompat${ending}`).href
+
+/** Whether a file is this program's, of which there must be one copy. */
+export const isOwn = (file: string): boolean => file.startsWith(`${dirname(layers)}${sep}`)
 
 /** The mark of a copy, in the query of its URL. */
 const mark = "sluice-copy"
@@ -48,8 +51,8 @@ export const register = (): void => {
       }
       const found = next(specifier, context)
       const copy = specifier.startsWith(".") ? context.parentURL?.split(`?${mark}=`)[1] : undefined
-      const isOwn = copy !== undefined && !context.conditions.includes("require") && !found.url.includes("?")
-      return isOwn && !found.url.includes("/node_modules/") ? { ...found, url: `${found.url}?${mark}=${copy}` } : found
+      const isPart = copy !== undefined && !context.conditions.includes("require") && !found.url.includes("?")
+      return isPart && !found.url.includes("/node_modules/") ? { ...found, url: `${found.url}?${mark}=${copy}` } : found
     }
   })
 }

@@ -19,11 +19,11 @@ export interface Verdicts {
 export interface Entry {
   readonly event: string
   readonly module: EventModule
+  /** The module's, without its `this`, as it has always been called. */
+  readonly detector: EventModule["detector"]
   /** Set where its detector makes one wait: it runs as its own call from then on, so that what it leaves has a name. */
   scope: AsyncResource | undefined
   readonly call: Calls.Call
-  /** Whether its detector gives its promise an answer without waiting for anything: the next one need not wait for it. */
-  isQuick: boolean | undefined
   /** Its detector writes to the payload: it gets a copy of its own. */
   writes: boolean
 }
@@ -34,9 +34,9 @@ export const entryOf = (module: EventModule): Entry => {
   return {
     event: module.event,
     module,
+    detector: module.detector,
     scope: isAsync ? Calls.scopeOf(call) : undefined,
     call,
-    isQuick: false,
     writes: false
   }
 }
@@ -55,21 +55,13 @@ export interface Asking {
   readonly warn: (event: string, words: string) => void
 }
 
-type Batch = Array<{ readonly entry: Entry; readonly answer: Promise<unknown> }>
-
-export class Round implements Verdicts, Waiting {
+export class Round implements Verdicts {
   found: Array<string> = []
   broke: ReadonlyMap<string, string> = noneBroke
   /** Copies that belong to one module alone. */
   owned: Map<string, unknown> | undefined
-  readonly call = undefined
-  /** How long the one that is waited for has been. */
-  ticks = 0
   private next = 0
-  /** Those whose answers are waited for, and which of them is. */
-  private batch: Batch = []
-  private at = 0
-  private isLong = false
+  private open = 0
   private readonly asking: Asking
   private readonly entries: ReadonlyArray<Entry>
   private readonly payload: unknown
@@ -98,21 +90,18 @@ export class Round implements Verdicts, Waiting {
 
   /** A plain loop: what a detector that answers at once costs beside its own work is a call and a try. */
   goOn(): Verdicts | Promise<Verdicts> {
-    const { asking, entries } = this
+    const { apart, asking, entries, shared } = this
     const { turn } = asking
-    while (this.next < entries.length) {
-      const entry = entries[this.next]!
-      const { event, module, scope } = entry
-      // Whoever makes one wait for long begins when those before have answered.
-      if (entry.isQuick !== true && this.batch.length > 0 && !asking.parallel) break
-      this.next++
-      const seen = this.apart || entry.writes ? this.own(event) : this.shared
+    for (let i = this.next; i < entries.length; i++) {
+      const entry = entries[i]!
+      const { detector, event, scope } = entry
+      const seen = apart || entry.writes ? this.own(event) : shared
       let answer: unknown
       try {
         if (scope === undefined) {
           turn.event = event
-          answer = module.detector(event, seen)
-        } else answer = scope.runInAsyncScope(module.detector, undefined, event, seen)
+          answer = detector(event, seen)
+        } else answer = scope.runInAsyncScope(detector, undefined, event, seen)
         if (answer === false || answer === undefined) continue
         if (typeof answer !== "object" || !isPromise(answer)) {
           if (answer) this.found.push(event)
@@ -122,84 +111,59 @@ export class Round implements Verdicts, Waiting {
         this.breaks(entry, error)
         continue
       }
-      // What a promise is not, but acts as, may call back at once or twice: this one does not.
-      this.batch.push({ entry, answer: Promise.resolve(answer) })
-      entry.scope ??= Calls.scopeOf(entry.call)
-      if (entry.isQuick !== true && !asking.parallel) break
+      // What only acts as a promise may call back at once or twice: this one does not.
+      this.waitFor(entry, Promise.resolve(answer))
+      if (asking.parallel) continue
+      this.next = i + 1
+      turn.event = ""
+      return this.promise!
     }
+    this.next = entries.length
     turn.event = ""
-    return this.batch.length === 0 ? this.ended() : this.wait()
+    return this.open > 0 ? this.promise! : this.ended()
   }
 
-  /** Waits for the answers of a batch in their order. */
-  private wait(): Promise<Verdicts> {
+  private waitFor(entry: Entry, answer: Promise<unknown>): void {
+    const { limit } = this.asking
+    entry.scope ??= Calls.scopeOf(entry.call)
     this.promise ??= new Promise((resolve) => {
       this.resolve = resolve
     })
-    this.ticks = 0
-    this.isLong = false
-    this.asking.limit.add(this)
-    queueMicrotask(this.lookLater)
-    this.take(this.batch)
-    return this.promise
-  }
-
-  /**
-   * Goes through the answers one by one: most are there, and a promise that is awaited costs a third of one that is told
-   * whom to call.
-   */
-  private async take(batch: Batch): Promise<void> {
-    for (let at = this.at; at < batch.length; at++) {
-      const { answer, entry } = batch[at]!
-      let value: unknown
-      try {
-        value = await answer
-      } catch (error) {
-        // It was given up, and somebody else has gone on from there.
-        if (this.at !== at || this.batch !== batch) return this.late(entry, error)
-        this.breaks(entry, error)
+    this.open++
+    const one: Waiting = {
+      call: undefined,
+      ticks: 0,
+      onTimeUp: () => {
+        this.breaks(entry, new Error(`no answer within ${told(limit.millis)}`))
+        this.answered()
       }
-      if (this.at !== at || this.batch !== batch) return
-      if (value) this.found.push(entry.event)
-      if (!this.isLong) entry.isQuick ??= true
-      this.at++
     }
-    this.answered()
-  }
-
-  /** The one that is waited for has had its time, and so have those behind it: all began together. */
-  onTimeUp(): void {
-    const { batch } = this
-    this.breaks(batch[this.at]!.entry, new Error(`no answer within ${told(this.asking.limit.millis)}`))
-    const at = ++this.at
-    this.asking.limit.add(this)
-    this.take(batch)
-    setImmediate(() => {
-      if (this.batch === batch && this.at === at && this.asking.limit.end(this)) this.onTimeUp()
-    })
-  }
-
-  /** After all that could be answered without waiting has been, and before rejections are said to be nobody's. */
-  private readonly lookLater = () => process.nextTick(look, this)
-
-  look(): void {
-    this.isLong = true
-    const { at, batch } = this
-    if (at < batch.length) batch[at]!.entry.isQuick = false
-    // They may reject before their turn has come.
-    for (let i = at + 1; i < batch.length; i++) batch[i]!.answer.catch(nothing)
-  }
-
-  private late(entry: Entry, error: unknown): void {
-    this.asking.warn(entry.event, `the detector rejected too late: ${Calls.words(error)}`)
+    limit.add(one)
+    answer.then(
+      (value) => {
+        if (!limit.end(one)) return
+        if (value) this.found.push(entry.event)
+        this.answered()
+      },
+      (error) => {
+        if (!limit.end(one))
+          return this.asking.warn(entry.event, `the detector rejected too late: ${Calls.words(error)}`)
+        this.breaks(entry, error)
+        this.answered()
+      }
+    )
   }
 
   private answered(): void {
-    this.asking.limit.end(this)
-    this.batch = []
-    this.at = 0
-    const result = this.next < this.entries.length ? this.asking.inTurn(this) : this.ended()
-    if (result !== this.promise) this.resolve!(result as Verdicts)
+    this.open--
+    if (this.next < this.entries.length) {
+      const result = this.asking.inTurn(this)
+      if (result !== this.promise) this.resolve!(result as Verdicts)
+    } else if (this.open === 0) {
+      const result = this.ended()
+      // Looked at a second time it may be a promise, which is fine too.
+      this.resolve!(result as Verdicts)
+    }
   }
 
   private own(event: string): unknown {
@@ -255,10 +219,6 @@ export class Round implements Verdicts, Waiting {
     }
   }
 }
-
-const look = (round: Round): void => round.look()
-
-const nothing = (): void => {}
 
 const isPromise = (value: object | null): value is PromiseLike<unknown> =>
   value !== null && "then" in value && typeof value.then === "function"

@@ -97,9 +97,10 @@ export class InProcess implements Asking, Modules {
     const own = verdicts instanceof Round ? verdicts.owned?.get(event) : undefined
     const call = Calls.make(event, "handler", { jobs: this.options.jobs })
     const { limit } = this
+    const { handler } = entry.module
     try {
       const jobs = await limit.bound(
-        Calls.inside(call, () => start(() => entry.module.handler(event, own ?? Copy.copy(withContext(payload))))),
+        Calls.inside(call, () => start(() => handler(event, own ?? Copy.copy(withContext(payload))))),
         call,
         () => new Error(`no end within ${told(limit.millis)}`),
         (error) => this.warn(event, `the handler rejected too late: ${Calls.words(error)}`)

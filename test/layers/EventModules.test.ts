@@ -4,11 +4,14 @@ import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as EventModules from "../../src/layers/EventModules.ts"
+import { sparingly } from "../../src/layers/EventModulesLog.ts"
 import { InProcess } from "../../src/layers/EventModulesRun.ts"
 import { Watch } from "../../src/layers/EventModulesWatch.ts"
 import { directory, moduleOf } from "./EventModulesKit.ts"
 
 const yes = moduleOf("() => true")
+
+const esmOf = (detector: string): string => `export const detector = ${detector}; export const handler = () => []`
 
 const load = (place: string, millis?: number) => Effect.promise(() => EventModules.load(place, millis))
 
@@ -144,6 +147,25 @@ export const detector = () => accepted(1).kind === "accepted"; export const hand
     })
   )
 
+  it("says the same once in a while, and then how often it was", () => {
+    const said: Array<string> = []
+    let now = 0
+    const say = sparingly(
+      (event, words) => said.push(`${event}: ${words}`),
+      () => now
+    )
+    for (; now < 25_000; now += 1000) say("a", "broke")
+    say("b", "broke")
+    say("b", "broke otherwise")
+    assert.deepStrictEqual(said, [
+      "a: broke",
+      "a: broke (9 times more in 10 s)",
+      "a: broke (9 times more in 10 s)",
+      "b: broke",
+      "b: broke otherwise"
+    ])
+  })
+
   it.live("reloads what has changed; a broken new copy leaves the old one in place and says so", () =>
     Effect.gen(function* () {
       const place = yield* directory({
@@ -197,6 +219,23 @@ export const detector = () => accepted(1).kind === "accepted"; export const hand
       yield* heard(/^c: its module was loaded$/)
       assert.deepStrictEqual(yield* found, ["a", "b", "c"])
       assert.deepStrictEqual(modules.problems, [])
+      // What a module imports by a relative path comes new with it.
+      write("words.cjs", "module.exports = false")
+      write("words.mjs", "export default false")
+      said.length = 0
+      write("a.js", `const words = require('./words.cjs')\n${moduleOf("() => words")}`)
+      write("b.mjs", `import yes from './words.mjs'; ${esmOf("() => yes")}`)
+      write("c.ts", `import yes from './words.mjs'; ${esmOf("(): boolean => yes")}`)
+      yield* heard(/^c: its module was reloaded$/)
+      assert.deepStrictEqual(yield* found, [])
+      said.length = 0
+      write("words.cjs", "module.exports = true")
+      write("words.mjs", "export default true")
+      write("a.js", `const words = require('./words.cjs')\n${moduleOf("() => words || 0")}`)
+      write("b.mjs", `import yes from './words.mjs'; ${esmOf("() => yes || 0")}`)
+      write("c.ts", `import yes from './words.mjs'; ${esmOf("(): boolean => yes || false")}`)
+      yield* heard(/^c: its module was reloaded$/)
+      assert.deepStrictEqual(yield* found, ["a", "b", "c"])
       rmSync(join(place, "a.js"))
       yield* heard(/^a: its module is gone$/)
       assert.deepStrictEqual(yield* found, ["b", "c"])
