@@ -7,6 +7,7 @@ import * as DeadLettersMemory from "../src/layers/DeadLettersMemory.ts"
 import * as DetectorModules from "../src/layers/DetectorModules.ts"
 import * as EventModules from "../src/layers/EventModules.ts"
 import { InProcess } from "../src/layers/EventModulesRun.ts"
+import * as HasuraCompat from "../src/layers/HasuraCompat.ts"
 import { noHeaders } from "../src/services/Envelope.ts"
 import type { Event } from "../src/services/Event.ts"
 import * as Define from "../src/streams/Define.ts"
@@ -46,28 +47,27 @@ interface Payload {
   readonly event: { readonly op: string; readonly data: { readonly old: Row | null; readonly new: Row | null } }
 }
 
-/** The same conditions by hand, one after the other: each is asked, as each of the modules is. */
+/** The same conditions by hand, in one switch, with the same words: each is asked, as each of the modules is. */
 const byHand = ((): ((payload: Payload) => Array<string>) => {
   const conditions = Array.from(
     { length: modules },
-    (_, n) => `
-    if (before !== null && after !== null && Object.hasOwn(before, "status") && Object.hasOwn(after, "status") &&
-      before.status !== after.status && after.status === "s${n}") found.push("e${n}")`
+    (_, n) => `if (columnHasChanged("status", dbEvent) && dbEvent?.new?.status === "s${n}") found.push("e${n}")`
   )
-  return new Function(
-    "payload",
-    `const found = []
-    const { event } = payload
-    switch (event.op) {
-      case "UPDATE": {
-        const { old: before, new: after } = event.data
-        ${conditions.join("\n")}
-        break
+  const make = new Function(
+    "{ columnHasChanged, parseHasuraEvent }",
+    `return (payload) => {
+      const found = []
+      const { dbEvent, operation } = parseHasuraEvent(payload)
+      switch (operation) {
+        case "UPDATE":
+          ${conditions.join("\n")}
+          break
+        default:
       }
-      default:
-    }
-    return found`
-  ) as (payload: Payload) => Array<string>
+      return found
+    }`
+  )
+  return make(HasuraCompat)
 })()
 
 const payloadOf = (i: number): object => ({

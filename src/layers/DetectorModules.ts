@@ -1,4 +1,5 @@
 /** Finds the events of a directory of event modules, and runs the handlers that lie beside the detectors. */
+import { dirname } from "node:path"
 import { Duration, Effect, Path, Schema } from "effect"
 import * as Component from "../services/Component.ts"
 import type { Detector, Explanation } from "../services/Detector.ts"
@@ -16,6 +17,8 @@ import { type JobResult, timesOf } from "./HasuraCompatRun.ts"
 import { entriesOf } from "./HasuraCompatSummary.ts"
 import { Told } from "./HasuraCompatTold.ts"
 import { JobRunner } from "./JobRunner.ts"
+import * as ModuleWorker from "./ModuleWorker.ts"
+import * as StallWatch from "./StallWatch.ts"
 
 /** A detector that brings what is to be done with its events. */
 export interface ActingDetector extends Detector {
@@ -172,36 +175,76 @@ export const component = Component.detector({
     jobTimeout: Schema.optionalKey(Fields.Duration),
     /** What holds for jobs by the names of their functions, whichever event they are of. */
     jobs: Schema.optionalKey(Schema.Record(Schema.String, JobFields)),
+    /**
+     * none: in this process, which ends with 1 when one never yields · worker: in a worker, which is then stopped and
+     * started again.
+     */
+    isolation: Fields.orElse(Schema.Literals(["none", "worker"]), "none"),
     /** Asks the detectors of an event at the same time instead of one after the other. */
     parallel: Fields.orElse(Fields.Boolean, false),
     /** Reloads modules when their files change. */
     watch: Fields.orElse(Fields.Boolean, false)
   }),
   make: Effect.fnUntraced(function* (options, { folder, hide, pipeline, source }) {
-    const directory = (yield* Path.Path).resolve(folder, options.directory)
-    const loaded = yield* Effect.tryPromise({
-      try: () => EventModules.load(directory),
-      catch: (error) => wrong(options.directory, error)
-    })
-    const context = yield* Effect.context<never>()
-    const run = Effect.runForkWith(context)
+    const run = Effect.runForkWith(yield* Effect.context<never>())
     const log = (isBroken: boolean, words: string) => {
       const message = `${pipeline}: ${hide(words)}`
       run(isBroken ? Effect.logWarning(message) : Effect.logInfo(message))
     }
-    for (const { file, reason } of loaded.problems) log(true, `${file} ${reason}`)
     const defaults = { timeout: options.jobTimeout ?? options.timeout }
-    const runner = yield* JobRunner.make(options.jobs === undefined ? { defaults } : { defaults, byName: options.jobs })
-    const modules = new InProcess(loaded.modules, loaded.problems, {
+    const place: Place = {
+      pipeline,
+      directory: (yield* Path.Path).resolve(folder, options.directory),
       timeoutMillis: Duration.toMillis(options.timeout),
-      jobs: jobsOf(runner, context),
+      jobs: options.jobs === undefined ? { defaults } : { defaults, byName: options.jobs },
       parallel: options.parallel,
-      warn: sparingly((event, words) => log(true, `${event}: ${words}`))
-    })
-    if (options.watch) yield* watched(directory, loaded, modules, log)
+      watch: options.watch,
+      say: log
+    }
+    const made = options.isolation === "worker" ? ModuleWorker.make(place) : here(place)
+    const modules = yield* Effect.mapError(made, (error) => wrong(options.directory, error))
+    for (const { file, reason } of modules.problems) log(true, `${file} ${reason}`)
     return make(modules, isCompatible(source) ? new Told() : undefined)
   })
 })
+
+interface Place extends ModuleWorker.Options {
+  readonly pipeline: string
+  readonly watch: boolean
+}
+
+/** In this process, whose main thread is watched from another. */
+const here = Effect.fnUntraced(function* ({ directory, jobs, parallel, pipeline, say, timeoutMillis, watch }: Place) {
+  // Jobs lie beside the modules, mostly.
+  const stalls = yield* StallWatch.make({ limitMillis: timeoutMillis, folders: [directory, dirname(directory)] })
+  const loaded = yield* Effect.tryPromise({
+    try: () => stalls.call(`${pipeline}: event modules`, () => EventModules.load(directory)),
+    catch: (error) => error
+  })
+  const modules = new InProcess(loaded.modules, loaded.problems, {
+    timeoutMillis,
+    jobs: jobsOf(yield* JobRunner.make(jobs), yield* Effect.context<never>()),
+    parallel,
+    warn: sparingly((event, words) => say(true, `${event}: ${words}`))
+  })
+  if (watch) yield* watched(directory, loaded, modules, say)
+  return watchedBy(stalls, pipeline, modules)
+})
+
+const watchedBy = (stalls: StallWatch.StallWatch, pipeline: string, modules: Modules): Modules => {
+  const detectors = `${pipeline}: a detector`
+  return {
+    get names() {
+      return modules.names
+    },
+    get problems() {
+      return modules.problems
+    },
+    detect: (payload) => stalls.call(detectors, () => modules.detect(payload)),
+    handle: (event, payload, verdicts) =>
+      stalls.call(`${pipeline}: ${event}`, () => modules.handle(event, payload, verdicts))
+  }
+}
 
 /** Whether its senders are answered as by the predecessor. */
 const isCompatible = (source: { readonly type: string; readonly answer?: unknown }): boolean =>
@@ -228,7 +271,7 @@ const watched = (
   )
 
 const wrong = (found: string, error: unknown) => {
-  const code = (error as { readonly code?: string }).code
+  const code = (error as { readonly code?: string } | undefined)?.code
   const why = code === "ENOENT" ? "there is none" : code === "ENOTDIR" ? "it is a file" : Calls.words(error)
   return new Component.OptionsError({
     problems: [{ path: ["directory"], expected: `a directory of event modules (${why})`, found }]

@@ -51,7 +51,7 @@ export const columnHasChanged = (column: string, hasuraData: HasuraData | null |
   if (!column || !hasuraData) return false
   const { old: before, new: after } = hasuraData
   if (before === undefined || before === null || after === undefined || after === null) return false
-  return Object.hasOwn(before, column) && Object.hasOwn(after, column) && before[column] !== after[column]
+  return before[column] !== after[column] && Object.hasOwn(before, column) && Object.hasOwn(after, column)
 }
 
 export interface Answer {

@@ -16,7 +16,12 @@ const eventOf = (payload: unknown): Event => ({
 })
 
 const site = (folder: string) =>
-  ({ pipeline: "moves", folder, hide: (text: string) => text.replaceAll("s3cret", "${PASSWORD}") }) as never
+  ({
+    pipeline: "moves",
+    source: { type: "webhook" },
+    folder,
+    hide: (text: string) => text.replaceAll("s3cret", "${PASSWORD}")
+  }) as never
 
 const made = (folder: string, options: object = {}) =>
   Schema.decodeUnknownEffect(DetectorModules.component.options)({ directory: ".", ...options }).pipe(
