@@ -5,6 +5,7 @@ import { defect, failed, interrupted, isRetryable, type JobFailure, reasonOf, ti
 import { JobLimit, type Rate } from "./JobRunnerLimit.ts"
 
 export { JobDefect, JobFailed, type JobFailure, JobInterrupted, JobTimedOut } from "./JobRunnerFailure.ts"
+export { JobLimitError } from "./JobRunnerLimit.ts"
 
 export interface JobSpec {
   readonly name: string
@@ -65,9 +66,11 @@ export class JobRunner {
 
   private constructor(options: Options) {
     this.options = options
+    // What is wrong is told here, not by the first job.
+    for (const limits of [options.defaults, ...Object.values(options.byName ?? {})]) new JobLimit(limits)
   }
 
-  /** What is limited is shared by all that run jobs on this runner. */
+  /** What is limited is shared by all that run jobs on this runner. A limit below 1 is a defect, `JobLimitError`. */
   static make(options: Options): Effect.Effect<JobRunner> {
     return Effect.sync(() => new JobRunner(options))
   }

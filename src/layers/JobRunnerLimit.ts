@@ -1,5 +1,16 @@
 /** Holds back the jobs of one name: so many at the same time, and so many begun within a time. */
-import { Clock, Duration, Effect, Semaphore } from "effect"
+import { Clock, Duration, Effect, Schema, Semaphore } from "effect"
+
+/** A limit that nothing could ever pass, or that is none. */
+export class JobLimitError extends Schema.TaggedError<JobLimitError>()("JobLimitError", {
+  limit: Schema.String,
+  expected: Schema.String,
+  found: Schema.Unknown
+}) {
+  override get message(): string {
+    return `${this.limit}: expected ${this.expected}, found ${String(this.found)}`
+  }
+}
 
 export interface Rate {
   readonly count: number
@@ -17,7 +28,10 @@ export class JobLimit {
   private readonly permits: Semaphore.Semaphore | undefined
   private readonly window: Window | undefined
 
+  /** Throws `JobLimitError`: these are written, not received. */
   constructor({ concurrency, rate }: Options) {
+    check("concurrency", concurrency)
+    check("rate.count", rate?.count)
     this.permits = concurrency === undefined ? undefined : Semaphore.makeUnsafe(concurrency)
     this.window = rate && new Window(rate)
   }
@@ -28,6 +42,11 @@ export class JobLimit {
     const paced = this.window === undefined ? effect : Effect.andThen(this.window.turn, effect)
     return this.permits === undefined ? paced : this.permits.withPermit(paced)
   }
+}
+
+const check = (limit: string, found: number | undefined): void => {
+  if (found === undefined || (Number.isSafeInteger(found) && found >= 1)) return
+  throw new JobLimitError({ limit, expected: "a whole number from 1", found })
 }
 
 /** Never more than `count` turns within any stretch of `per`: each waits until the one `count` before it is that old. */

@@ -335,6 +335,17 @@ describe("JobRunner", () => {
     })
   )
 
+  it("takes no limit that nothing could pass", () => {
+    const per = Duration.seconds(1)
+    const wrong = [
+      { concurrency: 0 },
+      { concurrency: 1.5 },
+      { rate: { count: 0, per } },
+      { rate: { count: Number.NaN, per } }
+    ]
+    for (const limits of wrong) assert.throws(() => runner({ mail: limits }), /expected a whole number from 1, found/)
+  })
+
   it.effect("has limits for a name that an object has by nature", () =>
     Effect.gen(function* () {
       const outcomes = yield* runner({ mail: {} }).all([{ name: "constructor", run: () => 1 }])
