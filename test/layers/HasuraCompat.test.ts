@@ -287,6 +287,34 @@ Rerunning AR for move 13107
     })
   )
 
+  it.live("tells those who log what nobody caught whose it was, and stays out of their way", () =>
+    Effect.gen(function* () {
+      const place = yield* directory({
+        "a.js": moduleOf("() => true", "() => { setTimeout(() => { throw new Error('leaked') }, 5) }"),
+        "b.js": moduleOf("() => true", "() => { setTimeout(() => process.exit(4), 5) }"),
+        "c.js": moduleOf("async () => { Promise.reject(new Error('floating')); return false }"),
+        "own.test.mjs": program(
+          {},
+          "",
+          `import { currentName } from ${JSON.stringify(join(layers, "EventModulesCalls.ts"))}
+for (const event of ['uncaughtException', 'unhandledRejection']) {
+  process.on(event, (error) => console.error(\`\${currentName()}: \${error.message}\`))
+}
+setTimeout(() => Promise.reject(new Error('mine')), 50)`
+        ).concat("\nawait new Promise((r) => setTimeout(r, 300))\nconsole.log('on')")
+      })
+      const { code, stderr, stdout } = yield* node(join(place, "own.test.mjs"))
+      assert.strictEqual(code, 0, stderr)
+      assert.isTrue(stdout.endsWith("on\n"))
+      assert.deepStrictEqual(stderr.trimEnd().split("\n").sort(), [
+        "the detector of c: floating",
+        "the handler of a: leaked",
+        "the handler of b: called process.exit(4)",
+        "undefined: mine"
+      ])
+    })
+  )
+
   it.live("leaves rejections and exits of everybody else as they are", () =>
     Effect.gen(function* () {
       const place = yield* directory({
