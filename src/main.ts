@@ -13,6 +13,7 @@ const { Cause, Effect, Exit, Layer, Logger, References } = await import("effect"
 const NodeRuntime = await import("@effect/platform-node/NodeRuntime")
 const NodeServices = await import("@effect/platform-node/NodeServices")
 const Cli = await import("./layers/Cli.ts")
+const EventModulesCalls = await import("./layers/EventModulesCalls.ts")
 const { Environment } = await import("./layers/Environment.ts")
 const Observability = await import("./layers/Observability.ts")
 
@@ -45,7 +46,9 @@ stdout.on("error", ({ code, message }: NodeJS.ErrnoException) => {
 for (const event of ["uncaughtException", "unhandledRejection"] as const) {
   process.on(event, (thrown: unknown) => {
     const words = thrown instanceof Error ? thrown.message : String(thrown)
-    stderr.write(`${JSON.stringify({ level: "ERROR", message: `thrown outside of any message: ${words}` })}\n`)
+    const name = EventModulesCalls.currentName()
+    const whose = name === undefined ? "" : ` by ${name}`
+    stderr.write(`${JSON.stringify({ level: "ERROR", message: `thrown outside of any message${whose}: ${words}` })}\n`)
   })
 }
 

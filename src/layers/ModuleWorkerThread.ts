@@ -4,7 +4,6 @@ import process from "node:process"
 import { parentPort, workerData } from "node:worker_threads"
 import * as EventModules from "./EventModules.ts"
 import * as Calls from "./EventModulesCalls.ts"
-import { TimeLimit } from "./EventModulesLimit.ts"
 import { type Handled, InProcess, type Verdicts } from "./EventModulesRun.ts"
 import { Watch } from "./EventModulesWatch.ts"
 import { jobsOf } from "./HasuraCompatJobs.ts"
@@ -78,17 +77,6 @@ const options = {
   warn: (event: string, words: string) => say(true, `${event}: ${words}`)
 }
 
-const load = async (): Promise<EventModules.Loaded> => {
-  const { found, problems } = EventModules.find(start.directory)
-  const limit = new TimeLimit(EventModules.importMillis)
-  const wanted = found.filter(({ event }) => !start.aside.includes(event))
-  const loaded = await Promise.all(wanted.map((one) => EventModules.loadOne(one, 0, limit)))
-  return {
-    modules: loaded.filter((one) => !("reason" in one)) as ReadonlyArray<EventModules.EventModule>,
-    problems: [...problems, ...loaded.filter((one) => "reason" in one)]
-  }
-}
-
 const tellLoaded = (
   modules: ReadonlyArray<EventModules.EventModule>,
   problems: ReadonlyArray<EventModules.ModuleProblem>
@@ -159,6 +147,6 @@ const tellHandled = (id: number, handled: Handled) => {
   }
 }
 
-load().then(serve, (error: NodeJS.ErrnoException) =>
+EventModules.load(start.directory, undefined, start.aside).then(serve, (error: NodeJS.ErrnoException) =>
   tell({ kind: "unreadable", code: error.code, reason: Calls.words(error) })
 )

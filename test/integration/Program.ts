@@ -1,8 +1,8 @@
 /** Runs the built program as its users do, in a folder of its own. */
 import { type ChildProcess, spawn } from "node:child_process"
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { join, resolve } from "node:path"
+import { dirname, join, resolve } from "node:path"
 import { onTestFailed, onTestFinished } from "vitest"
 
 export const root = resolve(import.meta.dirname, "../..")
@@ -27,7 +27,10 @@ export interface Running {
 /** A temporary folder with files in it; `remove` deletes it. */
 export const folder = (files: Readonly<Record<string, string>> = {}) => {
   const path = mkdtempSync(join(tmpdir(), "sluice-"))
-  for (const [name, text] of Object.entries(files)) writeFileSync(join(path, name), text)
+  for (const [name, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(path, name)), { recursive: true })
+    writeFileSync(join(path, name), text)
+  }
   return { path, remove: () => rmSync(path, { recursive: true, force: true }) }
 }
 

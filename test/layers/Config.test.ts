@@ -39,7 +39,7 @@ describe("Config", () => {
   for (const file of shipped) {
     it.effect(`config/${file} is right and can be drawn`, () =>
       Effect.gen(function* () {
-        const { loaded, plans } = yield* check(`${folder}/${file}`)
+        const { loaded, plans } = yield* check(`${folder}/${file}`, { EVENT_PASSPHRASE: "secret" })
         assert.isAbove(plans.length, 0)
         assert.match(Graph.mermaid(loaded.config, loaded.file.hide), /^flowchart LR\n/)
       }).pipe(Effect.provide(NodeServices.layer))
