@@ -16,7 +16,7 @@ import { type Outgoing, PublishError, type Publisher } from "../services/Publish
 import type { Transact } from "../services/Source.ts"
 import * as KafkaOptions from "../streams/KafkaOptions.ts"
 import * as TopicName from "../streams/TopicName.ts"
-import * as Topics from "./PublisherKafkaTopics.ts"
+import * as Topics from "./KafkaUnmadeTopics.ts"
 
 export interface Options extends ProducerOptions {
   /** One topic for all, or a name for each message. */
