@@ -20,7 +20,10 @@ describe("SchemaRegistrySqlite", () => {
       // The store as it was: without the column, and with names that are no longer taken beside one another.
       yield* sql`DROP INDEX schemas_topic`
       yield* sql`ALTER TABLE schemas DROP COLUMN topic`
-      yield* sql`DELETE FROM sluice_migrations WHERE migration_id = 6`
+      for (const column of ["upto", "detected", "published"]) {
+        yield* sql`ALTER TABLE journal DROP COLUMN ${sql(column)}`
+      }
+      yield* sql`DELETE FROM sluice_migrations WHERE migration_id >= 6`
       const old = [
         ["u", "v_w", 1],
         ["u_v", "w", 1],
