@@ -44,6 +44,30 @@ describe("The journal in the store", () => {
     }).pipe(Effect.provide(withStore()))
   )
 
+  it.effect("keeps no more than so many bytes, the newest, also after a restart", () =>
+    Effect.gen(function* () {
+      const detected = Array.from({ length: 100 }, (_, i) => ({
+        event: `event.${i}`,
+        verdict: "no" as const,
+        why: "payload.amount is 3, not gt 500"
+      }))
+      const written = Effect.fnUntraced(function* (from: number) {
+        const journal = yield* JournalSqlite.make({ keepBytes: 200_000 })
+        for (let i = from; i < from + 60; i++) journal.note(entry(`${i}`, i, { detected }))
+        return (yield* journal.find({ limit: 1000 })).map(({ id }) => Number(id))
+      }, Effect.scoped)
+      for (const from of [0, 60]) {
+        const kept = yield* written(from)
+        const newest = from + 59
+        assert.strictEqual(kept.at(-1), newest)
+        // Each has some 7,500 bytes.
+        assert.isAtLeast(kept.length, 20)
+        assert.isAtMost(kept.length, 27)
+        assert.strictEqual(kept[0], newest - kept.length + 1)
+      }
+    }).pipe(Effect.provide(TemporaryStore.layer))
+  )
+
   it.effect("sets no timer and writes nothing while nothing is noted", () => {
     const sleeps: Array<unknown> = []
     const counting = Layer.effect(
