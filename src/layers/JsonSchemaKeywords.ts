@@ -86,6 +86,8 @@ export const oneOf = (values: ReadonlyArray<unknown>): ((value: unknown) => bool
 }
 
 export const multiple = (value: number, factor: number): boolean => {
+  // A remainder is exact, a quotient is not.
+  if (Number.isInteger(factor)) return value % factor === 0
   const times = value / factor
   // The quotient may be too large for a number; the remainder is exact, but that of 0.3 and 0.1 is not nothing.
   return Number.isInteger(times) || (Number.isFinite(value) && !Number.isFinite(times) && value % factor === 0)
@@ -109,6 +111,8 @@ const identity = (value: unknown): unknown =>
 
 /** The same text for what JSON Schema holds equal, and only for that. */
 export const canonical = (value: unknown): string => {
+  // As JSON a number too large would be null.
+  if (typeof value === "number") return String(value)
   if (typeof value !== "object" || value === null) return JSON.stringify(value) ?? String(value)
   if (Array.isArray(value)) return `[${value.map(canonical).join()}]`
   const node = value as Record<string, unknown>

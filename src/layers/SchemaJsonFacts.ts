@@ -1,6 +1,6 @@
 /** What is known of a value that several JSON Schemas allow: its types, values and bounds. */
 import * as Draft from "./JsonSchemaDraft.ts"
-import { canonical } from "./JsonSchemaKeywords.ts"
+import { canonical, multiple } from "./JsonSchemaKeywords.ts"
 
 export type Node = Readonly<Record<string, unknown>>
 
@@ -310,7 +310,7 @@ export const scalars = (
       const implied =
         (factor === 1 && !types.has("number")) ||
         known.some(({ multipleOf }) => multipleOf === factor || dividesSafely(multipleOf, factor))
-      tightened("multipleOf", implied, (value: number) => Number.isInteger(value / factor), "number")
+      tightened("multipleOf", implied, (value: number) => multiple(value, factor), "number")
     }
   }
   if (types.has("string")) {

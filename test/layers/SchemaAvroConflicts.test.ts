@@ -138,7 +138,7 @@ describe("SchemaAvro.conflicts", () => {
         const older = schemaOf(random, 3)
         const newer = random(8) === 0 ? schemaOf(random, 3) : mutated(random, older)
         const texts = [older, newer].map((schema) => JSON.stringify(named(schema)))
-        const compiled = yield* Effect.option(Effect.all(texts.map((text) => language.compile(text))))
+        const compiled = yield* Effect.option(Effect.forEach(texts, language.compile))
         // Such as two branches of one type.
         if (compiled._tag === "None") continue
         const [before, after] = compiled.value

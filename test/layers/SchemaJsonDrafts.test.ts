@@ -72,6 +72,23 @@ describe("SchemaJson.conflicts between drafts", () => {
     })
   )
 
+  it.effect("takes no number for a multiple that is none, and none too large for null", () =>
+    Effect.gen(function* () {
+      // 9 k + 1, even, and too large for the quotient to be exact.
+      const value = 9 * (2 ** 50 + 2 ** 46 + 1) + 1
+      assert.deepStrictEqual(
+        yield* language.conflicts("backward", text({ multipleOf: 9 }), text({ multipleOf: 3 })),
+        []
+      )
+      for (const factor of [3, 9]) {
+        assert.notDeepEqual((yield* language.compile(text({ multipleOf: factor }))).check(value), [])
+      }
+      const large = '{"const":1e400}'
+      assert.deepStrictEqual((yield* language.compile(large)).check(Infinity), [])
+      assert.notDeepEqual(yield* language.conflicts("backward", large, text({ const: null })), [])
+    })
+  )
+
   it.effect("sees a format of numbers", () =>
     Effect.gen(function* () {
       const older = { "x-assert-formats": true, type: "number" }
