@@ -44,6 +44,18 @@ export class HttpExchanges {
   }
 
   serve(incoming: IncomingMessage, outgoing: ServerResponse, continues: boolean): void {
+    const exchange = this.begin(incoming, outgoing)
+    if (this.open.size > exchangesMax) exchange.refuse(unavailable("too many requests at the same time"))
+    // Source: RFC 9112, 3.2.
+    else if (incoming.headers.host === undefined && incoming.httpVersion === "1.1") exchange.refuse(noHost)
+    else exchange.start(continues)
+  }
+
+  refuseExpectation(incoming: IncomingMessage, outgoing: ServerResponse): void {
+    this.begin(incoming, outgoing).refuse(reasoned(417, "the only expectation met here is 100-continue"))
+  }
+
+  private begin(incoming: IncomingMessage, outgoing: ServerResponse): Exchange {
     const exchange = new Exchange(this, incoming, outgoing)
     this.open.add(exchange)
     outgoing.once("close", () => {
@@ -51,8 +63,7 @@ export class HttpExchanges {
       exchange.closed()
       if (this.open.size === 0) for (const idle of this.idlers.splice(0)) idle()
     })
-    if (this.open.size > exchangesMax) exchange.refuse(unavailable("too many requests at the same time"))
-    else exchange.start(continues)
+    return exchange
   }
 
   /** Answers what node could not read as a request. */
@@ -61,13 +72,18 @@ export class HttpExchanges {
     // An answer written now would be taken for that of a request still at work on this connection.
     if (socket.writable && error.code !== "ECONNRESET" && onSocket.every((exchange) => exchange.isReading)) {
       const [status, reason] = malformed[error.code ?? ""] ?? ["400 Bad Request", "the request is malformed"]
-      const body = JSON.stringify({ error: reason })
-      socket.write(
-        `HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-type: application/json\r\n` +
-          `content-length: ${body.length}\r\n\r\n${body}`
-      )
-    }
-    socket.destroy(error)
+      this.answerUnread(status, reason, socket)
+    } else socket.destroy(error)
+  }
+
+  /** Answers without a request, and closes the connection. */
+  answerUnread(status: string, error: string, socket: Duplex): void {
+    const body = JSON.stringify({ error })
+    socket.end(
+      `HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-type: application/json\r\n` +
+        `content-length: ${body.length}\r\n\r\n${body}`
+    )
+    socket.destroy()
   }
 
   /** Returns when every request is answered. */
@@ -302,6 +318,8 @@ const reasoned = (status: number, error: string, headers: Readonly<Record<string
 })
 
 const unavailable = (error: string): HttpResponse => reasoned(503, error, { "retry-after": "1" })
+
+const noHost: HttpResponse = reasoned(400, "the request has no header host")
 
 const tooLarge = (bodyMax: number): HttpResponse => reasoned(413, `the body is larger than ${bodyMax} bytes`)
 

@@ -34,11 +34,17 @@ export const make: (options: Options) => Effect.Effect<HttpHost["Service"], Http
       headersTimeout: slowMillis,
       requestTimeout: slowMillis,
       connectionsCheckingInterval: Math.min(checkMillis, Math.ceil(slowMillis / 4)),
-      keepAliveTimeout: keepAliveMillis
+      keepAliveTimeout: keepAliveMillis,
+      // It would answer without a reason: ours has one.
+      requireHostHeader: false
     })
     server.maxConnections = exchangesMax
     server.on("request", (incoming, outgoing) => exchanges.serve(incoming, outgoing, false))
     server.on("checkContinue", (incoming, outgoing) => exchanges.serve(incoming, outgoing, true))
+    server.on("checkExpectation", (incoming, outgoing) => exchanges.refuseExpectation(incoming, outgoing))
+    server.on("connect", (_, socket) =>
+      exchanges.answerUnread("405 Method Not Allowed", "there are no tunnels here", socket)
+    )
     server.on("clientError", (error, socket) => exchanges.answerMalformed(error, socket))
     yield* Effect.acquireRelease(listen(server, options), () => stop(server, exchanges, stopMillis))
     server.on("error", (error) => fork(Effect.logError(`http: ${error.message}`)))

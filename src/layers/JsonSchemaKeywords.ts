@@ -85,12 +85,23 @@ export const oneOf = (values: ReadonlyArray<unknown>): ((value: unknown) => bool
   return (value) => (compound || !isCompound(value)) && known.has(identity(value))
 }
 
+/** By the decimals as they are written: 19.99 is a multiple of 0.01, though no binary fraction is one of another. */
 export const multiple = (value: number, factor: number): boolean => {
-  // A remainder is exact, a quotient is not.
-  if (Number.isInteger(factor)) return value % factor === 0
-  const times = value / factor
-  // The quotient may be too large for a number; the remainder is exact, but that of 0.3 and 0.1 is not nothing.
-  return Number.isInteger(times) || (Number.isFinite(value) && !Number.isFinite(times) && value % factor === 0)
+  if (Number.isSafeInteger(value) && Number.isSafeInteger(factor)) return value % factor === 0
+  if (!Number.isFinite(value)) return false
+  const [digits, exponent] = decimal(value)
+  const [factorDigits, factorExponent] = decimal(factor)
+  const shift = exponent - factorExponent
+  return shift >= 0
+    ? (digits * 10n ** BigInt(shift)) % factorDigits === 0n
+    : digits % (factorDigits * 10n ** BigInt(-shift)) === 0n
+}
+
+/** A number is the first times ten to the power of the second, which is at most 324. */
+const decimal = (value: number): readonly [digits: bigint, exponent: number] => {
+  const [mantissa = "", power] = value.toExponential().split("e")
+  const [whole = "", fraction = ""] = mantissa.split(".")
+  return [BigInt(whole + fraction), Number(power) - fraction.length]
 }
 
 export const unique = (items: ReadonlyArray<unknown>): boolean => {

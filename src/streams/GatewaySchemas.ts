@@ -2,7 +2,12 @@
 import { Clock, Deferred, Effect, Option, type Scope } from "effect"
 import { andThen, type Ready } from "../services/Ready.ts"
 import type { SchemaInvalid, SchemaLanguages, Validator } from "../services/SchemaLanguage.ts"
-import type { SchemaRegistry, SchemaRegistryError, SchemaVersion, Subject } from "../services/SchemaRegistry.ts"
+import {
+  type SchemaRegistry,
+  SchemaRegistryError,
+  type SchemaVersion,
+  type Subject
+} from "../services/SchemaRegistry.ts"
 
 /** A version and what checks values by it. */
 export interface Usable {
@@ -39,6 +44,12 @@ export const make = Effect.fnUntraced(function* (
   const latest = new Map<string, Latest>()
   const loading = new Map<string, Deferred.Deferred<Option.Option<SchemaVersion>, SchemaRegistryError>>()
   const compiled = new Compiled()
+  let closed = false
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      closed = true
+    })
+  )
 
   const note = (version: SchemaVersion): void => {
     const name = nameOf(version)
@@ -52,6 +63,8 @@ export const make = Effect.fnUntraced(function* (
   /** One question to the registry, however many ask at the same time; it is not theirs to interrupt. */
   const load = (subject: Subject): Effect.Effect<Option.Option<SchemaVersion>, SchemaRegistryError> =>
     Effect.suspend(() => {
+      // Its scope runs nothing any more.
+      if (closed) return Effect.fail(new SchemaRegistryError({ reason: "the gateway has stopped", retryable: true }))
       const name = nameOf(subject)
       const asked = loading.get(name)
       if (asked !== undefined) return Deferred.await(asked)

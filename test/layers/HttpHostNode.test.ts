@@ -173,6 +173,27 @@ describe("HttpHostNode", () => {
     })
   )
 
+  it.live("answers with a reason also what node answers without one", () =>
+    Effect.gen(function* () {
+      const { port } = yield* hosted([echo])
+      const cases = [
+        ["POST /echo HTTP/1.1\r\ncontent-length: 0\r\n\r\n", 400, "the request has no header host"],
+        ["POST /echo HTTP/1.1\r\nhost: x\r\nexpect: 200-maybe\r\ncontent-length: 0\r\n\r\n", 417, "100-continue"],
+        ["CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n", 405, "there are no tunnels here"]
+      ] as const
+      for (const [request, status, reason] of cases) {
+        const socket = yield* raw(port)
+        yield* socket.send(request)
+        const answer = yield* socket.until("}")
+        assert.isTrue(answer.startsWith(`HTTP/1.1 ${status} `), answer)
+        assert.include(answer, reason)
+      }
+      const old = yield* raw(port)
+      yield* old.send("POST /echo HTTP/1.0\r\ncontent-length: 2\r\n\r\nhi")
+      assert.match(yield* old.until("hi"), /^HTTP\/1\.1 200 OK/)
+    })
+  )
+
   it.live("never answers a request at work for what comes malformed behind it", () =>
     Effect.gen(function* () {
       const started = yield* Deferred.make<void>()

@@ -225,6 +225,19 @@ describe("SchemaJson where the compiler is not enough", () => {
     Effect.gen(function* () {
       assert.deepStrictEqual((yield* compile({ multipleOf: 0.5 })).check(1e308), [])
       assert.lengthOf((yield* compile({ multipleOf: 0.123456789 })).check(1e308), 1)
+      for (const [factor, value, count] of [
+        [0.01, 19.99, 0],
+        [0.01, -4.35, 0],
+        [0.01, 19.999, 1],
+        [0.3, 0.9, 0],
+        [3, 1e23, 1],
+        [1e-300, 5e-299, 0],
+        [7, 0, 0],
+        [1.5, 4.5, 0],
+        [1.5, 4, 1]
+      ] as const) {
+        assert.lengthOf((yield* compile({ multipleOf: factor })).check(value), count, `${value} by ${factor}`)
+      }
     })
   )
 

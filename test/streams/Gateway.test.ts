@@ -280,4 +280,14 @@ describe("Gateway", () => {
       assert.strictEqual((yield* register("a", "three"))._tag, "Registered")
     })
   })
+
+  it.live("answers who comes after its end, too", () =>
+    Effect.gen(function* () {
+      const { service } = Kit.registry()
+      const services = Layer.merge(Kit.languages, Layer.succeed(SchemaRegistry, service))
+      const gateway = yield* Effect.scoped(Effect.provide(Gateway.make, services))
+      const checked = yield* checkIn(gateway, fruits, undefined, value({}))
+      assert.isTrue(checked._tag === "Away" && checked.retryable)
+    })
+  )
 })
