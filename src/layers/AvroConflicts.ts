@@ -1,79 +1,64 @@
-/** Tells whether every value that one Avro schema allows here is allowed by another, and if not, where. */
+/** Tells where what one Avro schema writes cannot be read by another, or means another thing there. */
 import type { Type, types } from "avsc"
 import { nameOf } from "./AvroCheck.ts"
-import type { Parsed } from "./AvroTypes.ts"
+import type { Logical, Parsed } from "./AvroTypes.ts"
 
 export interface Conflict {
   readonly path: string
   readonly message: string
 }
 
-export interface Options {
-  /** Whether fields that `to` lacks are skipped, as readers do; otherwise they are conflicts, as the check has it. */
-  readonly skipsFields: boolean
+/**
+ * By Avro's rules of resolution, and by the logical types of what they match, which the vendor's resolver does not look
+ * at. The first place of each pair of types is named.
+ *
+ * Source: https://avro.apache.org/docs/1.12.0/specification/#schema-resolution
+ */
+export const conflicts = (writer: Parsed, reader: Parsed): ReadonlyArray<Conflict> => {
+  const context: Context = { ids: new Map(), assumed: new Set(), trail: [], failed: new Set() }
+  const found: Array<Conflict> = []
+  const pairs: Array<Pair> = [[writer.type, reader.type, "payload"]]
+  const seen = new Set<string>()
+  // The list grows as it is walked.
+  for (const pair of pairs) {
+    const key = keyOf(context, pair)
+    if (seen.has(key)) continue
+    seen.add(key)
+    const [was, is, path] = pair
+    const step = stepOf(pair)
+    if (step?.any !== undefined) {
+      const chosen = branches(context, step.any)
+      if (chosen.length === 0) found.push({ path, message: `${nameOf(was)} is none of ${namesOf(is)}` })
+      pairs.push(...chosen)
+    } else if (step === undefined) found.push({ path, message: `was ${nameOf(was)} and is ${nameOf(is)}` })
+    else pairs.push(...step.all)
+    const message = logical(effective(writer, was), effective(reader, is), is)
+    if (message !== undefined) found.push({ path, message })
+  }
+  return found
 }
 
-/**
- * By what the check takes, which Avro's resolution does not look at: logical types, unions written out, defaults that
- * are gone, fields that are not known. Sound: none means that every value `from` allows `to` allows too.
- */
-export const conflicts = (from: Parsed, to: Parsed, options: Options): ReadonlyArray<Conflict> =>
-  compare({ from, to, options, ids: new Map(), assumed: new Set(), trail: [], failed: new Map() }, [
-    from.type,
-    to.type,
-    "payload"
-  ])
-
 interface Context {
-  readonly from: Parsed
-  readonly to: Parsed
-  readonly options: Options
   readonly ids: Map<Type, number>
-  /** Pairs of types without conflicts as far as is known: those under way, and those whose proof may rest on them. */
+  /** Pairs that resolve as far as is known: those under way, and those whose proof may rest on them. */
   readonly assumed: Set<string>
   /** The same in the order they were added. */
   readonly trail: Array<string>
-  readonly failed: Map<string, string>
+  readonly failed: Set<string>
 }
 
 type Pair = readonly [was: Type, is: Type, path: string]
 
-const compare = (context: Context, pair: Pair): ReadonlyArray<Conflict> => {
-  const [was, is, path] = pair
-  const { assumed, failed, trail } = context
-  const key = `${idOf(context, was)}:${idOf(context, is)}`
-  if (assumed.has(key)) return []
-  const before = failed.get(key)
-  if (before !== undefined) return [{ path, message: before }]
-  const start = trail.push(key) - 1
-  assumed.add(key)
-  const found = parts(context, pair)
-  if (found.length === 0) return found
-  // What was proven since may rest on what has turned out wrong.
-  for (const later of trail.splice(start)) assumed.delete(later)
-  failed.set(key, found[0]!.message)
-  return found
-}
+/** What a pair resolves by: each of some pairs, or one of them. */
+type Step = { readonly all: ReadonlyArray<Pair>; readonly any?: undefined } | { readonly any: ReadonlyArray<Pair> }
 
-const idOf = ({ ids }: Context, type: Type): number => {
-  const id = ids.get(type) ?? ids.size
-  ids.set(type, id)
-  return id
-}
-
-const parts = (context: Context, [was, is, path]: Pair): ReadonlyArray<Conflict> => {
-  if (isUnion(was)) return union(context, was.types, is, path)
-  if (isUnion(is)) {
-    const found = is.types.map((branch) => compare(context, [was, branch, path]))
-    if (found.some((one) => one.length === 0)) return []
-    const own = is.types.findIndex((branch) => nameOf(branch) === nameOf(was))
-    return found[own] ?? [{ path, message: `${nameOf(was)} is none of ${namesOf(is.types)}` }]
-  }
-  if (isRecord(was) && isRecord(is)) return fields(context, was, is, path)
-  if (isArray(was) && isArray(is)) return compare(context, [was.itemsType, is.itemsType, `${path} (items)`])
-  if (isMap(was) && isMap(is)) return compare(context, [was.valuesType, is.valuesType, `${path} (values)`])
-  const message = scalar(was, is) ?? logical(context, was, is)
-  return message === undefined ? [] : [{ path, message }]
+const stepOf = ([was, is, path]: Pair): Step | undefined => {
+  if (isUnion(was)) return { all: was.types.map((branch) => [branch, is, path]) }
+  if (isUnion(is)) return { any: is.types.map((branch) => [was, branch, path]) }
+  if (isRecord(was) && isRecord(is)) return fields(was, is, path)
+  if (isArray(was) && isArray(is)) return { all: [[was.itemsType, is.itemsType, `${path} (items)`]] }
+  if (isMap(was) && isMap(is)) return { all: [[was.valuesType, is.valuesType, `${path} (values)`]] }
+  return scalar(was, is) ? { all: [] } : undefined
 }
 
 const isUnion = (type: Type): type is types.WrappedUnionType =>
@@ -85,70 +70,109 @@ const isArray = (type: Type): type is types.ArrayType => type.typeName === "arra
 
 const isMap = (type: Type): type is types.MapType => type.typeName === "map"
 
-const namesOf = (branches: ReadonlyArray<Type>): string => branches.map(nameOf).join(", ").slice(0, 200)
+const namesOf = (union: Type): string => (union as types.WrappedUnionType).types.map(nameOf).join(", ").slice(0, 200)
 
-/** Its values may be written out, `{"branch": value}`: so each branch must have one of its name. */
-const union = (context: Context, branches: ReadonlyArray<Type>, is: Type, path: string): ReadonlyArray<Conflict> => {
-  if (!isUnion(is)) return [{ path, message: `was a union of ${namesOf(branches)} and is ${nameOf(is)}` }]
-  return branches.flatMap((branch) => {
-    const own = is.types.find((one) => nameOf(one) === nameOf(branch))
-    if (own !== undefined) return compare(context, [branch, own, path])
-    return [{ path, message: `${nameOf(branch)} is none of ${namesOf(is.types)}` }]
-  })
+const fields = (was: types.RecordType, is: types.RecordType, path: string): Step | undefined => {
+  if (!named(was, is)) return undefined
+  const before = new Map(was.fields.map((field) => [field.name, field]))
+  const all: Array<Pair> = []
+  for (const field of is.fields) {
+    const names = new Set([field.name, ...field.aliases])
+    const written = [...names].flatMap((name) => before.get(name) ?? [])
+    if (written.length > 1 || (written.length === 0 && field.defaultValue() === undefined)) return undefined
+    for (const { type } of written) all.push([type, field.type, `${path}.${field.name}`])
+  }
+  return { all }
 }
 
-const fields = (
-  context: Context,
-  was: types.RecordType,
-  is: types.RecordType,
-  path: string
-): ReadonlyArray<Conflict> => {
-  const after = new Map(is.fields.map((field) => [field.name, field]))
-  const found: Array<Conflict> = []
-  for (const field of was.fields) {
-    const own = after.get(field.name)
-    after.delete(field.name)
-    if (own === undefined) {
-      if (!context.options.skipsFields) found.push({ path, message: `the field ${field.name} is no field any more` })
-      continue
-    }
-    if (field.defaultValue() !== undefined && own.defaultValue() === undefined) {
-      found.push({ path, message: `the field ${field.name} could be left out, and has no default any more` })
-    }
-    found.push(...compare(context, [field.type, own.type, `${path}.${field.name}`]))
-  }
-  for (const field of after.values()) {
-    if (field.defaultValue() === undefined) found.push({ path, message: `the field ${field.name} has no default` })
-  }
-  return found
+const named = (was: Type, is: Type): boolean => was.name === is.name || is.aliases?.includes(was.name!) === true
+
+/** Types that are read as others. */
+const promoted: Readonly<Record<string, ReadonlyArray<string>>> = {
+  int: ["long", "float", "double"],
+  long: ["float", "double"],
+  float: ["double"],
+  string: ["bytes"],
+  bytes: ["string"]
 }
 
-/** Types whose every value, as the check takes it, the others take too. A long may be text, which no float is. */
-const wider: Readonly<Record<string, ReadonlyArray<string>>> = { int: ["long", "float", "double"], float: ["double"] }
-
-const scalar = (was: Type, is: Type): string | undefined => {
-  if (was.typeName !== is.typeName) {
-    const goes = wider[was.typeName]?.includes(is.typeName) === true
-    return goes ? undefined : `was ${was.typeName} and is ${is.typeName}`
+const scalar = (was: Type, is: Type): boolean => {
+  if (was.typeName !== is.typeName) return promoted[was.typeName]?.includes(is.typeName) === true
+  if (was.typeName === "fixed") {
+    return named(was, is) && (was as types.FixedType).size === (is as types.FixedType).size
   }
-  if (was.typeName === "enum") {
-    const symbols = new Set((is as types.EnumType).symbols)
-    const gone = (was as types.EnumType).symbols.filter((symbol) => !symbols.has(symbol))
-    return gone.length === 0 ? undefined : `the symbols ${gone.join(", ").slice(0, 200)} are gone`
-  }
-  if (was.typeName !== "fixed") return undefined
-  const [before, after] = [(was as types.FixedType).size, (is as types.FixedType).size]
-  return before === after ? undefined : `had ${before} bytes and has ${after}`
+  if (was.typeName !== "enum") return true
+  const { default: other, symbols } = is as types.EnumType & { readonly default?: string }
+  return (
+    named(was, is) && (other !== undefined || (was as types.EnumType).symbols.every((one) => symbols.includes(one)))
+  )
 }
 
-/** Those that the check does not look at may be left out or added, but not made another: values would mean another thing. */
-const logical = ({ from, to }: Context, was: Type, is: Type): string | undefined => {
-  const [before, after] = [from.logical.get(was), to.logical.get(is)]
+/**
+ * The first branch that can read it, as Avro has it, and the one of its own type and name, which some readers prefer: by
+ * either it must mean the same.
+ */
+const branches = (context: Context, pairs: ReadonlyArray<Pair>): ReadonlyArray<Pair> => {
+  const able = pairs.filter((pair) => resolves(context, pair))
+  const own = able.find(([was, is]) => was.typeName === is.typeName && nameOf(was) === nameOf(is))
+  return [...new Set([...able.slice(0, 1), ...(own === undefined ? [] : [own])])]
+}
+
+const resolves = (context: Context, pair: Pair): boolean => {
+  const { assumed, failed, trail } = context
+  const key = keyOf(context, pair)
+  if (assumed.has(key)) return true
+  if (failed.has(key)) return false
+  const start = trail.push(key) - 1
+  assumed.add(key)
+  const step = stepOf(pair)
+  const one = (inner: Pair): boolean => resolves(context, inner)
+  if (step?.any === undefined ? step?.all.every(one) : step.any.some(one)) return true
+  // What was proven since may rest on what has turned out wrong.
+  for (const later of trail.splice(start)) assumed.delete(later)
+  failed.add(key)
+  return false
+}
+
+const keyOf = ({ ids }: Context, [was, is]: Pair): string =>
+  [was, is]
+    .map((type) => {
+      const id = ids.get(type) ?? ids.size
+      ids.set(type, id)
+      return id
+    })
+    .join(":")
+
+/** One that is not known, or does not suit its type, says nothing, as Avro asks. */
+const effective = ({ logical }: Parsed, type: Type): Logical | undefined => {
+  const own = logical.get(type)
+  if (own === undefined || !known[own.name]?.includes(type.typeName)) return undefined
+  return own.name === "decimal" && !Number.isInteger(own.precision) ? undefined : own
+}
+
+const known: Readonly<Record<string, ReadonlyArray<string>>> = {
+  decimal: ["bytes", "fixed"],
+  "big-decimal": ["bytes"],
+  uuid: ["string", "fixed"],
+  date: ["int"],
+  "time-millis": ["int"],
+  "time-micros": ["long"],
+  "timestamp-millis": ["long"],
+  "timestamp-micros": ["long"],
+  "timestamp-nanos": ["long"],
+  "local-timestamp-millis": ["long"],
+  "local-timestamp-micros": ["long"],
+  "local-timestamp-nanos": ["long"],
+  duration: ["fixed"]
+}
+
+/** May be left out or added, if it allows every value of its type, but not made another: values would mean another thing. */
+const logical = (before: Logical | undefined, after: Logical | undefined, is: Type): string | undefined => {
   if (after === undefined) return undefined
   if (before === undefined) return checked.has(`${is.typeName}:${after.name}`) ? `is ${after.name} now` : undefined
   if (before.name !== after.name) return `was ${before.name} and is ${after.name}`
   // Source: https://avro.apache.org/docs/1.12.0/specification/#decimal
-  if (after.name !== "decimal" || (Object.is(before.precision, after.precision) && before.scale === after.scale)) {
+  if (after.name !== "decimal" || (before.precision === after.precision && before.scale === after.scale)) {
     return undefined
   }
   const shown = [before, after].map(({ precision, scale }) => `a decimal of precision ${precision} and scale ${scale}`)

@@ -4,9 +4,8 @@ import type { Compatibility } from "../services/SchemaRegistry.ts"
 import { fieldsOf, jsonName, type Parsed } from "./ProtobufTypes.ts"
 
 /**
- * As the wire and the check of JSON have it: names count, and under backward nothing may go, as the check refuses what it
- * does not know. Fields may be added under every rule, as readers skip what they do not know, and so under forward be
- * removed when their number is reserved.
+ * As the wire and the JSON mapping have it. A field may be added, or removed when its number is reserved: readers skip
+ * what they do not know. Names count, as they are the names in JSON.
  */
 export const conflicts = (rule: Compatibility, older: Parsed, newer: Parsed): ReadonlyArray<string> => {
   if (rule === "none") return []
@@ -24,9 +23,8 @@ export const conflicts = (rule: Compatibility, older: Parsed, newer: Parsed): Re
   for (const before of older.enums) {
     const after = enums.get(before.fullName)
     if (after === undefined) found.push(`the enum ${before.fullName.slice(1)} is gone`)
-    else enumConflicts(rule, before, after, found)
+    else enumConflicts(before, after, found)
   }
-  anyConflicts(rule, older, newer, found)
   return found.slice(0, 100)
 }
 
@@ -42,8 +40,6 @@ const messageConflicts = (
     if (is === undefined) {
       if (!after.isReservedId(was.id)) {
         found.push(`${name}: the field ${was.name} = ${was.id} is gone and its number is not reserved`)
-      } else if (rule !== "forward") {
-        found.push(`${name}: the field ${was.name} = ${was.id} is gone, and JSON that has it would not be valid`)
       }
       if (after.fields[was.name] !== undefined) {
         found.push(`${name}: the field ${was.name} had the number ${was.id} and has ${after.fields[was.name]!.id}`)
@@ -123,12 +119,7 @@ const goes = (rule: Compatibility, from: string, to: string): boolean => {
   return (rule === "backward" && widened) || (rule === "forward" && narrowed)
 }
 
-const enumConflicts = (
-  rule: Compatibility,
-  before: protobuf.Enum,
-  after: protobuf.Enum,
-  found: Array<string>
-): void => {
+const enumConflicts = (before: protobuf.Enum, after: protobuf.Enum, found: Array<string>): void => {
   const name = before.fullName.slice(1)
   for (const [value, number] of Object.entries(before.values)) {
     if (!Object.hasOwn(after.values, value)) {
@@ -137,8 +128,6 @@ const enumConflicts = (
         found.push(`${name}: the value ${number} was named ${value} and is named ${after.valuesById[number]}`)
       } else if (!reserved) {
         found.push(`${name}: the value ${value} = ${number} is gone, and its number and name are not both reserved`)
-      } else if (rule !== "forward") {
-        found.push(`${name}: the value ${value} = ${number} is gone, and JSON that has its name would not be valid`)
       }
     } else if (after.values[value] !== number) {
       found.push(`${name}: the value ${value} was ${number} and is ${after.values[value]}`)
@@ -146,32 +135,7 @@ const enumConflicts = (
   }
   for (const [value, number] of Object.entries(after.values)) {
     if (Object.hasOwn(before.values, value)) continue
-    if (rule !== "backward") {
-      found.push(`${name}: the value ${value} = ${number} is new, and JSON that has its name was not valid`)
-    }
     if (before.isReservedId(number)) found.push(`${name}: the value ${value} takes the reserved number ${number}`)
     if (before.isReservedName(value)) found.push(`${name}: the value ${number} takes the reserved name ${value}`)
   }
-}
-
-/** An Any holds every message that the file or its imports have. */
-const anyConflicts = (rule: Compatibility, older: Parsed, newer: Parsed, found: Array<string>): void => {
-  const [before, after] = [namesOf(older.root), namesOf(newer.root)]
-  if (!before.has(any) || !after.has(any)) return
-  for (const name of rule === "forward" ? [] : before) {
-    if (!after.has(name)) found.push(`an Any could hold ${name}, which the file does not have any more`)
-  }
-  for (const name of rule === "backward" ? [] : after) {
-    if (!before.has(name)) found.push(`an Any can hold ${name}, which the file did not have`)
-  }
-}
-
-const any = "google.protobuf.Any"
-
-const namesOf = (within: protobuf.NamespaceBase, names = new Set<string>()): Set<string> => {
-  for (const nested of within.nestedArray) {
-    if (nested instanceof protobuf.Type) names.add(nested.fullName.slice(1))
-    if (nested instanceof protobuf.Namespace) namesOf(nested, names)
-  }
-  return names
 }

@@ -52,44 +52,27 @@ export const make = (options: Partial<Options> = {}): SchemaLanguage => {
   }
 }
 
-/** By Avro's own rules of resolution, whose first conflict counts, then by what the check takes. */
+/** By Avro's own rules of resolution, whose first conflict counts, then by the logical types of what they match. */
 const directions = (
   rule: Compatibility,
   older: AvroTypes.Parsed,
   newer: AvroTypes.Parsed,
   millis: number
 ): ReadonlyArray<string> => {
-  const resolution = (reader: AvroTypes.Parsed, writer: AvroTypes.Parsed, sentence: string): ReadonlyArray<string> => {
+  const read = (reader: AvroTypes.Parsed, writer: AvroTypes.Parsed, sentence: string): ReadonlyArray<string> => {
     const resolved = TimeLimit.within(millis, () => reader.type.createResolver(writer.type))
-    return Result.isSuccess(resolved) ? [] : [`${sentence}: ${resolved.failure.slice(0, 500)}`]
-  }
-  const values = (
-    from: AvroTypes.Parsed,
-    to: AvroTypes.Parsed,
-    options: AvroConflicts.Options,
-    sentence: string
-  ): ReadonlyArray<string> => {
-    const found = TimeLimit.within(millis, () => AvroConflicts.conflicts(from, to, options))
+    if (Result.isFailure(resolved)) return [`${sentence}: ${resolved.failure.slice(0, 500)}`]
+    const found = TimeLimit.within(millis, () => AvroConflicts.conflicts(writer, reader))
     if (Result.isFailure(found)) return [`${sentence}: it cannot be decided: this ${found.failure}`]
     const sentences = found.success.map(({ message, path }) => `${sentence}: ${path}: ${message}`.slice(0, 1_000))
     return [...new Set(sentences)].slice(0, conflictsMax)
   }
-  const first = (...kinds: ReadonlyArray<() => ReadonlyArray<string>>): ReadonlyArray<string> =>
-    kinds.reduce<ReadonlyArray<string>>((found, kind) => (found.length > 0 ? found : kind()), [])
-  const allowed = "what the version before allows may not be valid now"
-  const before = "what is allowed now may not be valid in the version before"
   return [
     ...(rule === "backward" || rule === "full"
-      ? first(
-          () => resolution(newer, older, "what the version before writes cannot be read by this one"),
-          () => values(older, newer, { skipsFields: false }, allowed)
-        )
+      ? read(newer, older, "what the version before writes cannot be read by this one")
       : []),
     ...(rule === "forward" || rule === "full"
-      ? first(
-          () => resolution(older, newer, "what this version writes cannot be read by the one before"),
-          () => values(newer, older, { skipsFields: true }, before)
-        )
+      ? read(older, newer, "what this version writes cannot be read by the one before")
       : [])
   ]
 }

@@ -250,12 +250,12 @@ describe("SchemaProtobuf", () => {
     )
   }
 
-  it.effect("lets fields be added, removed with a reserve under forward, and numbers grow one way", () =>
+  it.effect("lets fields be added, and removed with a reserve, and numbers grow one way", () =>
     Effect.gen(function* () {
-      const added = version("int32 a = 1; string b = 2; string c = 3; reserved 9;")
-      assert.deepStrictEqual(yield* language.conflicts("full", older, added), [])
-      const removed = version("int32 a = 1; string c = 3; reserved 2, 9;")
-      assert.deepStrictEqual(yield* language.conflicts("forward", older, removed), [])
+      assert.deepStrictEqual(
+        yield* language.conflicts("full", older, version("int32 a = 1; string c = 3; reserved 2, 9;")),
+        []
+      )
       const wide = version("int64 a = 1; string b = 2; reserved 9;")
       assert.deepStrictEqual(yield* language.conflicts("backward", older, wide), [])
       assert.strictEqual((yield* language.conflicts("forward", older, wide)).length, 1)
