@@ -32,6 +32,13 @@ const troubles: Readonly<Record<string, Trouble>> = {
   INVALID_TRANSACTION_TIMEOUT: "refused"
 }
 
+/** What is wrong with a topic. */
+const topics: Readonly<Record<string, NonNullable<KafkaError["topic"]>>> = {
+  UNKNOWN_TOPIC_OR_PARTITION: "unknown",
+  INVALID_TOPIC_EXCEPTION: "refused",
+  TOPIC_AUTHORIZATION_FAILED: "refused"
+}
+
 const refusedNames: ReadonlySet<string> = new Set([
   "KafkaJSSASLAuthenticationError",
   "KafkaJSNotImplemented",
@@ -73,7 +80,13 @@ export const kafkaError = (thrown: unknown): KafkaError => {
         ? "refused"
         : (troubles[error.type ?? ""] ?? (refusedNames.has(error.name) ? "refused" : "away"))
   const said = error.type === undefined || error.type === "UNKNOWN" ? "" : ` (${error.type})`
-  return new KafkaError({ trouble, reason: `${words(error).replace(openSsl, "$1")}${said}`, cause: error })
+  const topic = topics[error.type ?? ""]
+  return new KafkaError({
+    trouble,
+    reason: `${words(error).replace(openSsl, "$1")}${said}`,
+    ...(topic === undefined ? undefined : { topic }),
+    cause: error
+  })
 }
 
 export const isUnknownTopic = (thrown: unknown): boolean => vendorError(thrown)?.type === "UNKNOWN_TOPIC_OR_PARTITION"

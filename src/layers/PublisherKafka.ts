@@ -1,5 +1,5 @@
 /** Writes replies to a Kafka topic, each confirmed by the cluster before its delivery is settled. */
-import { Duration, Effect, Result, Schema, type Scope } from "effect"
+import { Clock, Duration, Effect, Result, Schema, type Scope } from "effect"
 import * as Component from "../services/Component.ts"
 import { type Envelope, noHeaders } from "../services/Envelope.ts"
 import * as Fields from "../services/Fields.ts"
@@ -15,6 +15,7 @@ import { type Outgoing, PublishError, type Publisher } from "../services/Publish
 import type { Transact } from "../services/Source.ts"
 import * as KafkaOptions from "../streams/KafkaOptions.ts"
 import * as TopicName from "../streams/TopicName.ts"
+import * as Topics from "./KafkaUnmadeTopics.ts"
 
 export interface Options extends ProducerOptions {
   /** One topic for all, or a name for each message. */
@@ -34,6 +35,8 @@ export const make: (options: Options) => Effect.Effect<Publisher, never, KafkaCl
     const name = nameOf(topic)
     const failure = (error: KafkaError): PublishError => publishError(name.text, error)
     const carries = new Set(carried)
+    const clock = yield* Clock.Clock
+    const byTopics = name.fixed ? undefined : Topics.make({ producer, clock, failure })
     return {
       name: `kafka:${name.text}`,
       batchMax,
@@ -41,6 +44,9 @@ export const make: (options: Options) => Effect.Effect<Publisher, never, KafkaCl
       publish: (batch) => {
         const named = TopicName.all(name, batch)
         if (Result.isFailure(named)) return Effect.fail(named.failure)
+        if (byTopics !== undefined) {
+          return byTopics(named.success.map(({ one, topic }) => ({ one, record: messageOf(topic, one, carries) })))
+        }
         const messages = named.success.map(({ one, topic }) => messageOf(topic, one, carries))
         return Effect.mapError(producer.send(messages), failure)
       }

@@ -27,6 +27,13 @@ export const limited = (store: SchemaRegistry["Service"]): SchemaRegistry["Servi
     isSubject(subject) && isVersion(version) ? store.deprecate(subject, version, deprecated) : Effect.succeed(false)
 })
 
+/**
+ * What no two events may share: their topic, in which Kafka takes . and _ as the same.
+ *
+ * Source: https://github.com/apache/kafka/blob/trunk/clients/src/main/java/org/apache/kafka/common/internals/Topic.java
+ */
+export const topicOf = ({ client, event }: Subject): string => `${client}.${event}`.replaceAll(".", "_")
+
 const isVersion = (version: number): boolean => Number.isInteger(version) && version > 0 && version < versionMax
 
 const isSubject = ({ client, event }: Subject): boolean => isText(client) && isText(event)

@@ -1,10 +1,17 @@
 /** Schemas in memory: for tests, and the reference of what a store does. */
 import { Clock, Effect, Layer, Option } from "effect"
-import { SchemaConflict, SchemaRegistry, type SchemaVersion, type Subject } from "../services/SchemaRegistry.ts"
-import { limited } from "./SchemaRegistryLimits.ts"
+import {
+  NameTaken,
+  SchemaConflict,
+  SchemaRegistry,
+  type SchemaVersion,
+  type Subject
+} from "../services/SchemaRegistry.ts"
+import { limited, topicOf } from "./SchemaRegistryLimits.ts"
 
 export const make = (): SchemaRegistry["Service"] => {
   const subjects = new Map<string, ReadonlyArray<SchemaVersion>>()
+  const topics = new Set<string>()
   const keyOf = ({ client, event }: Subject): string => JSON.stringify([client, event])
   const versionsOf = (subject: Subject) => subjects.get(keyOf(subject)) ?? []
   return limited({
@@ -12,6 +19,9 @@ export const make = (): SchemaRegistry["Service"] => {
       const registeredAt = yield* Clock.currentTimeMillis
       const known = versionsOf({ client, event })
       if (known.length !== latest) return yield* new SchemaConflict({ latest: known.length })
+      const topic = topicOf({ client, event })
+      if (latest === 0 && topics.has(topic)) return yield* new NameTaken()
+      topics.add(topic)
       const version = latest + 1
       const added = { client, event, version, type, schema, compatibility, deprecated: false, registeredAt }
       subjects.set(keyOf(added), [...known, added])

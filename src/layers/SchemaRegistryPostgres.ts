@@ -2,6 +2,7 @@
 import { Clock, Deferred, Effect, Layer, Option, Scope } from "effect"
 import type { SqlError } from "effect/sql"
 import {
+  NameTaken,
   type NewVersion,
   SchemaConflict,
   SchemaRegistry,
@@ -10,7 +11,7 @@ import {
   type Subject
 } from "../services/SchemaRegistry.ts"
 import * as Postgres from "./Postgres.ts"
-import { limited } from "./SchemaRegistryLimits.ts"
+import { limited, topicOf } from "./SchemaRegistryLimits.ts"
 import * as Tables from "./SchemaRegistryPostgresTables.ts"
 import { inRealTime } from "./Sqlite.ts"
 
@@ -51,18 +52,20 @@ export const make = Effect.fnUntraced(function* (options: Options) {
     { client, compatibility, event, schema, type }: NewVersion,
     latest: number,
     registeredAt: number
-  ): Effect.fn.Return<SchemaVersion, SchemaConflict | SqlError.SqlError> {
+  ): Effect.fn.Return<SchemaVersion, SchemaConflict | NameTaken | SqlError.SqlError> {
     const version = latest + 1
-    // Of several that see the same last version, the key lets one in; the others wait for it and do nothing.
+    // Of several that see the same last version, or begin with the same topic, an index lets one in; the others wait for
+    // it and do nothing.
     const added = yield* sql`INSERT INTO sluice_schemas
-      (client, event, version, type, schema, compatibility, deprecated, registered_at)
+      (client, event, version, type, schema, compatibility, deprecated, registered_at, topic)
       SELECT ${client}::text, ${event}::text, ${version}::int4, ${type}::text, ${schema}::text, ${compatibility}::text,
-        false, ${registeredAt}::float8::bigint
+        false, ${registeredAt}::float8::bigint, ${latest === 0 ? topicOf({ client, event }) : null}::text
       WHERE (${last({ client, event })}) = ${latest}::int4 ON CONFLICT DO NOTHING RETURNING 1`
     if (added.length > 0) {
       return { client, event, version, type, schema, compatibility, deprecated: false, registeredAt }
     }
     const [found] = yield* last({ client, event })
+    if (found!.version === latest) return yield* new NameTaken()
     return yield* new SchemaConflict({ latest: found!.version })
   })
 

@@ -78,7 +78,22 @@ const imported = Effect.fnUntraced(function* (sql: SqlClient.SqlClient) {
   return [`took over ${taken.length} schemas from the table event_schemas${rest}`]
 })
 
+// `topic` is that of the first version of an event, with . and _ as one. Of events that shared theirs before it was asked
+// for, the oldest has it and the others have none: all of them go on.
+const topics = Effect.fnUntraced(function* (sql: SqlClient.SqlClient) {
+  yield* sql`ALTER TABLE sluice_schemas ADD COLUMN topic text COLLATE "C"`
+  yield* sql`UPDATE sluice_schemas AS one SET topic = oldest.topic
+    FROM (SELECT DISTINCT ON (topic) client, event, named.topic
+      FROM (SELECT client, event, registered_at, replace(client || '.' || event, '.', '_') AS topic
+        FROM sluice_schemas WHERE version = 1) AS named
+      ORDER BY topic, registered_at, client, event) AS oldest
+    WHERE one.client = oldest.client AND one.event = oldest.event AND one.version = 1`
+  yield* sql`CREATE UNIQUE INDEX sluice_schemas_topic ON sluice_schemas (topic)`
+  return []
+})
+
 /** Entries are only ever added. Each returns what there is to say. */
 const versions: ReadonlyArray<(sql: SqlClient.SqlClient) => Effect.Effect<ReadonlyArray<string>, SqlError.SqlError>> = [
-  schemas
+  schemas,
+  topics
 ]

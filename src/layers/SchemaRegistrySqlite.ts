@@ -2,6 +2,7 @@
 import { Clock, Effect, Layer, Option } from "effect"
 import { SqlClient, SqlError } from "effect/sql"
 import {
+  NameTaken,
   type NewVersion,
   SchemaConflict,
   SchemaRegistry,
@@ -9,7 +10,7 @@ import {
   type SchemaVersion,
   type Subject
 } from "../services/SchemaRegistry.ts"
-import { limited } from "./SchemaRegistryLimits.ts"
+import { limited, topicOf } from "./SchemaRegistryLimits.ts"
 
 type Row = Omit<SchemaVersion, "deprecated"> & { readonly deprecated: number }
 
@@ -26,17 +27,19 @@ export const make = Effect.gen(function* () {
   const add = Effect.fnUntraced(function* (
     { client, compatibility, event, schema, type }: NewVersion,
     latest: number
-  ): Effect.fn.Return<SchemaVersion, SchemaConflict | SqlError.SqlError> {
+  ): Effect.fn.Return<SchemaVersion, SchemaConflict | NameTaken | SqlError.SqlError> {
     const registeredAt = yield* Clock.currentTimeMillis
     const version = latest + 1
     const added = yield* sql`INSERT INTO schemas
-      (client, event, version, type, schema, compatibility, deprecated, registered_at)
-      SELECT ${client}, ${event}, ${version}, ${type}, ${schema}, ${compatibility}, 0, ${registeredAt}
-      WHERE (${last({ client, event })}) = ${latest} RETURNING 1`
+      (client, event, version, type, schema, compatibility, deprecated, registered_at, topic)
+      SELECT ${client}, ${event}, ${version}, ${type}, ${schema}, ${compatibility}, 0, ${registeredAt},
+        ${latest === 0 ? topicOf({ client, event }) : null}
+      WHERE (${last({ client, event })}) = ${latest} ON CONFLICT (topic) DO NOTHING RETURNING 1`
     if (added.length > 0) {
       return { client, event, version, type, schema, compatibility, deprecated: false, registeredAt }
     }
     const [found] = yield* last({ client, event })
+    if (found!.version === latest) return yield* new NameTaken()
     return yield* new SchemaConflict({ latest: found!.version })
   })
 

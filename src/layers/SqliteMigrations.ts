@@ -71,13 +71,24 @@ const schemas = statements(
     PRIMARY KEY (client, event, version))`
 )
 
+// `topic` is that of the first version of an event, with . and _ as one. Of events that shared theirs before it was asked
+// for, the oldest has it and the others have none: all of them go on.
+const schemaTopics = statements(
+  "ALTER TABLE schemas ADD COLUMN topic TEXT",
+  `UPDATE schemas SET topic = replace(client || '.' || event, '.', '_') WHERE rowid IN
+    (SELECT first_value(rowid) OVER (PARTITION BY replace(client || '.' || event, '.', '_')
+      ORDER BY registered_at, client, event) FROM schemas WHERE version = 1)`,
+  "CREATE UNIQUE INDEX schemas_topic ON schemas (topic)"
+)
+
 /** Entries are only ever added. */
 const versions = {
   "1_topics": topics,
   "2_dead_letters": deadLetters,
   "3_processes": processes,
   "4_journal": journal,
-  "5_schemas": schemas
+  "5_schemas": schemas,
+  "6_schema_topics": schemaTopics
 }
 
 const known = Object.keys(versions).length

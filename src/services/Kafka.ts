@@ -16,6 +16,11 @@ export class KafkaError extends Schema.TaggedError<KafkaError>()("KafkaError", {
   trouble: Trouble,
   /** One sentence, with the broker's words. */
   reason: Schema.String,
+  /**
+   * Where it is about one of the topics that were asked for. unknown: the cluster has none of that name, or none yet ·
+   * refused: it makes none of that name, or lets us not write there.
+   */
+  topic: Schema.optionalKey(Schema.Literals(["unknown", "refused"])),
   cause: Schema.optionalKey(Schema.Defect())
 }) {
   override get message(): string {

@@ -3,13 +3,6 @@ import { type Effect, Schema } from "effect"
 import type { Envelope } from "./Envelope.ts"
 import { targetFields } from "./Failure.ts"
 
-/** The target did not confirm a batch; then no part may be assumed stored. */
-export class PublishError extends Schema.TaggedError<PublishError>()("PublishError", targetFields) {
-  override get message(): string {
-    return this.reason
-  }
-}
-
 /** One message on its way out. */
 export interface Outgoing {
   /** What it answers. */
@@ -19,6 +12,25 @@ export interface Outgoing {
   readonly key: string | undefined
   /** The envelope's own payload itself, where it is a copy. */
   readonly value: Uint8Array
+}
+
+/** What has become of a batch that failed for some of its messages only. The rest was not tried, and goes again at once. */
+export interface Part {
+  /** Whose failure it is: all of them for the same reason, so that they are tried again together. */
+  readonly failed: ReadonlyArray<Outgoing>
+  readonly confirmed: ReadonlyArray<Outgoing>
+}
+
+const Part = Schema.declare((part): part is Part => typeof part === "object" && part !== null && "failed" in part)
+
+/** The target did not confirm a batch; without `part` nothing of it may be assumed stored. */
+export class PublishError extends Schema.TaggedError<PublishError>()("PublishError", {
+  ...targetFields,
+  part: Schema.optionalKey(Part)
+}) {
+  override get message(): string {
+    return this.reason
+  }
 }
 
 /** Where a published message lies, where the target has places. */

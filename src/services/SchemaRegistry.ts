@@ -18,6 +18,9 @@ export class SchemaConflict extends Schema.TaggedError<SchemaConflict>()("Schema
   latest: Schema.Int
 }) {}
 
+/** Another event is registered whose `<client>.<event>` is the same up to . and _. */
+export class NameTaken extends Schema.TaggedError<NameTaken>()("NameTaken", {}) {}
+
 export const SchemaType = Schema.Literals(["json", "avro", "protobuf"])
 export type SchemaType = typeof SchemaType.Type
 
@@ -54,12 +57,13 @@ export class SchemaRegistry extends Context.Service<
     /**
      * Stores the version after `latest`, which is 0 for the first. Durable when it returns.
      *
-     * Fails: `SchemaConflict` when there is a later one, from this process or another.
+     * Fails: `SchemaConflict` when there is a later one, from this process or another; `NameTaken` for the first only, so
+     * that events which were there before the rule go on.
      */
     readonly add: (
       version: NewVersion,
       latest: number
-    ) => Effect.Effect<SchemaVersion, SchemaConflict | SchemaRegistryError>
+    ) => Effect.Effect<SchemaVersion, SchemaConflict | NameTaken | SchemaRegistryError>
     readonly latest: (subject: Subject) => Effect.Effect<Option.Option<SchemaVersion>, SchemaRegistryError>
     readonly get: (
       subject: Subject,

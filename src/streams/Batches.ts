@@ -58,6 +58,15 @@ export class Batches<I extends Item> {
     }
   }
 
+  /** Part of a batch stays at work: the rest leaves it, and of that `again` goes first, but behind what stays of its key. */
+  leave(stays: ReadonlyArray<I>, left: ReadonlyArray<I>, again: ReadonlyArray<I>): void {
+    const held = new Set(stays.map(({ key }) => key))
+    const waits = ({ key }: I): boolean => key !== undefined && held.has(key)
+    for (const item of again.filter(waits).reverse()) this.busy.get(item.key!)!.unshift(item)
+    const free = again.filter((item) => !waits(item))
+    this.done([...left.filter((item) => !waits(item)), ...free], free)
+  }
+
   /** From now on nothing waits for company. */
   flush(): void {
     this.flushing = true

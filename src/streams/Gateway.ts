@@ -4,6 +4,7 @@ import { isLater, type Ready } from "../services/Ready.ts"
 import { SchemaInvalid, SchemaLanguages, type Violation } from "../services/SchemaLanguage.ts"
 import {
   type Compatibility,
+  NameTaken,
   type NewVersion,
   SchemaRegistry,
   SchemaRegistryError,
@@ -50,6 +51,8 @@ export type Registered =
   | { readonly _tag: "Invalid"; readonly reason: string }
   | { readonly _tag: "Conflict"; readonly latest: number; readonly reasons: ReadonlyArray<string> }
   | { readonly _tag: "Exists"; readonly reason: string }
+  /** Another event has this topic. */
+  | { readonly _tag: "NameTaken"; readonly reason: string }
   | BadName
   | Away
 
@@ -214,6 +217,7 @@ const register = (
       return { _tag: "Registered", version: added.success } as const
     }
     if (added.failure instanceof SchemaRegistryError) return yield* added.failure
+    if (added.failure instanceof NameTaken) return nameTaken(schema)
     if (schema.once === true) return exists
     if (tries < triesMax) return yield* register(registry, judge, note, schema, tries + 1)
     return { _tag: "Away", reason: "others keep registering this event at the same time", retryable: true } as const
@@ -291,6 +295,12 @@ const isSame = (latest: SchemaVersion, { compatibility, schema, type }: NewVersi
   latest.schema === schema && latest.type === type && latest.compatibility === compatibility
 
 const exists = { _tag: "Exists", reason: "the event is registered already" } as const
+
+/** Whose the other is, is not theirs to know. */
+const nameTaken = ({ client, event }: Subject): Registered => ({
+  _tag: "NameTaken",
+  reason: `the name ${client}.${event} is taken: another event has it up to . and _, which count as the same in a topic's name`
+})
 
 const isFound = <A>(value: A): Found<A> => ({ _tag: "Found", value })
 

@@ -14,6 +14,7 @@ export const codes = {
   forbidden: 403,
   "not-registered": 404,
   "already-registered": 409,
+  "name-taken": 409,
   "schema-conflict": 409,
   "content-unsupported": 415,
   "event-unreadable": 415,
@@ -74,6 +75,8 @@ export const problemOf = (failed: Failed): Problem => {
       return problem("not-registered", failed.reason)
     case "Exists":
       return problem("already-registered", failed.reason)
+    case "NameTaken":
+      return problem("name-taken", failed.reason)
     case "Conflict":
       return problem("schema-conflict", `it cannot follow version ${failed.latest}`, { reasons: failed.reasons })
     case "Invalid":

@@ -66,7 +66,7 @@ const table = (gateway: Gateway, send: GatewaySend, options: Options): ReadonlyA
     summary: "Registers a version of an event's schema; the latest version again, word for word, changes nothing.",
     takes: { "application/json": { $ref: "#/components/schemas/NewVersion" } },
     gives: { status: 201, schema: "Version" },
-    problems: ["name-invalid", "request-invalid", "schema-invalid", "schema-conflict", "busy"],
+    problems: ["name-invalid", "request-invalid", "schema-invalid", "schema-conflict", "name-taken", "busy"],
     handle: (request) => register(gateway, request)
   },
   {

@@ -1,6 +1,7 @@
 /** Publishes replies: in order per key, in batches, each failed one retried alone ahead of the later ones of its key. */
+import { Cause } from "effect"
 import type { Detection } from "../services/Event.ts"
-import type { Outgoing } from "../services/Publisher.ts"
+import { type Outgoing, PublishError } from "../services/Publisher.ts"
 import type { Reply } from "../services/Reply.ts"
 import { Batches, type Item } from "./Batches.ts"
 import type { PublishPlan } from "./Plan.ts"
@@ -46,7 +47,9 @@ export interface PublicationEnds {
 
 class PublishAttempt extends Attempt<void> {
   private readonly outbox: Outbox
-  private readonly batch: ReadonlyArray<Publication>
+  private batch: ReadonlyArray<Publication>
+  /** All of it failed for the same reason: divided it would fail alike. */
+  private alike = false
 
   constructor(outbox: Outbox, batch: ReadonlyArray<Publication>) {
     super(outbox.target)
@@ -82,8 +85,23 @@ class PublishAttempt extends Attempt<void> {
     for (const publication of this.batch) this.outbox.ends.publishGivenBack(publication, reason)
   }
 
+  override narrow(cause: Cause.Cause<unknown>): boolean {
+    const error = cause.reasons.find(Cause.isFailReason)?.error
+    const part = error instanceof PublishError ? error.part : undefined
+    this.alike = part !== undefined
+    if (part === undefined) return false
+    const { batches, ends } = this.outbox
+    const [failed, confirmed] = [new Set(part.failed), new Set(part.confirmed)]
+    const left = this.batch.filter(({ outgoing }) => confirmed.has(outgoing))
+    const again = this.batch.filter(({ outgoing }) => !failed.has(outgoing) && !confirmed.has(outgoing))
+    this.batch = this.batch.filter(({ outgoing }) => failed.has(outgoing))
+    batches.leave(this.batch, left, again)
+    for (const publication of left) ends.published(publication)
+    return left.length > 0
+  }
+
   override divide(delayMillis: number): boolean {
-    if (this.batch.length === 1) return false
+    if (this.batch.length === 1 || this.alike) return false
     for (const publication of this.batch) {
       publication.alone = true
       publication.attempts = this.attempts

@@ -72,6 +72,10 @@ export abstract class Attempt<A> implements Job {
   abstract fail(verdict: Verdict): void
   /** The pipeline stops: nobody will try this again here. */
   abstract giveBack(reason: string): void
+  /** Before a failure counts: what of a batch has not failed goes its own way. True when some of it went well. */
+  narrow(_cause: Cause.Cause<unknown>): boolean {
+    return false
+  }
   /** A batch that failed may go on as its parts; true when it does. */
   divide(_delayMillis: number): boolean {
     return false
@@ -217,6 +221,7 @@ export class Target {
     // Interrupted by us it is given back; one that interrupts itself is a defect like any other.
     const stopping = attempt.gone ? lost : (this.closed ?? (runner.closing ? "interrupted" : undefined))
     if (stopping !== undefined && Cause.hasInterruptsOnly(exit.cause)) return attempt.giveBack(stopping)
+    if (attempt.narrow(exit.cause)) this.good()
     const verdict = this.options.verdict(exit.cause)
     if (verdict.presence === "answered") {
       if (this.outage !== undefined) this.endOutage()

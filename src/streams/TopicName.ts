@@ -8,6 +8,8 @@ import * as Placeholders from "./Placeholders.ts"
 export interface TopicName {
   /** As it was configured. */
   readonly text: string
+  /** Whether it is one for all. */
+  readonly fixed: boolean
   /** Fails: with a sentence why this message has no topic. */
   readonly of: (one: Outgoing) => Result.Result<string, string>
 }
@@ -18,7 +20,7 @@ const ofGateway = "{{envelope.headers.client}}.{{envelope.headers.event}}"
 /** Always this one. */
 export const fixed = (text: string): TopicName => {
   const name = Result.succeed(text)
-  return { text, of: () => name }
+  return { text, fixed: true, of: () => name }
 }
 
 /** Reads the option `topic`; behind a gateway it may be absent. Fails: with what is wrong with it. */
@@ -35,6 +37,7 @@ export const make = (
   if (isPlain) return Result.succeed(fixed(text))
   return Result.succeed({
     text,
+    fixed: false,
     of: ({ envelope, event, key }) => {
       // Neither the payload nor a reply is at hand here, and no path reads them.
       const found = { envelope, payload: undefined, key }

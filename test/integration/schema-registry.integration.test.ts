@@ -125,6 +125,9 @@ describe.skipIf(reason !== undefined)("SchemaRegistryPostgres", () => {
           PRIMARY KEY (client_id, event_name))`
         const rows = [
           ["c", "Fruits", '{"type": "object",  "required":["fruit"]}'],
+          // Of the same topic up to . and _: those that are there stay.
+          ["u_v", "w", "{}"],
+          ["u", "v_w", "{}"],
           ["c", "it's", '{"pattern": "\\u0000"}'],
           ["c2", "Fruits", "true"],
           ["c", "x".repeat(1025), "{}"]
@@ -148,7 +151,7 @@ describe.skipIf(reason !== undefined)("SchemaRegistryPostgres", () => {
       for (const one of processes) assert.strictEqual(yield* one.says("found"), "found 2")
       for (const one of processes) yield* one.ended
       const before = yield* asked(own, (sql) => sql`SELECT event_name FROM event_schemas`)
-      assert.strictEqual(before.length, 5)
+      assert.strictEqual(before.length, 7)
       yield* asked(own, (sql) => sql`INSERT INTO event_schemas VALUES ('c', 'late', '{}')`)
       yield* using(registryAt(own), (registry) =>
         Effect.gen(function* () {
@@ -164,6 +167,9 @@ describe.skipIf(reason !== undefined)("SchemaRegistryPostgres", () => {
           assert.closeTo(listed[0]!.registeredAt, Date.now(), 60_000)
           assert.strictEqual((yield* registry.add(version("c", "Fruits"), 1)).version, 2)
           assert.strictEqual((yield* registry.list("c2")).length, 1)
+          assert.strictEqual((yield* registry.add(version("u", "v_w"), 1)).version, 2)
+          assert.strictEqual((yield* registry.add(version("u_v", "w"), 1)).version, 2)
+          assert.strictEqual((yield* Effect.flip(registry.add(version("u", "v.w"), 0)))._tag, "NameTaken")
         })
       )
     }).pipe(Effect.scoped)
@@ -175,6 +181,31 @@ describe.skipIf(reason !== undefined)("SchemaRegistryPostgres", () => {
       yield* asked(own, (sql) => sql`CREATE TABLE event_schemas (client_id text, event_name text, other text)`)
       yield* asked(own, (sql) => sql`INSERT INTO event_schemas VALUES ('c', 'e', '{}')`)
       assert.deepStrictEqual(yield* using(registryAt(own), (registry) => registry.list("c")), [])
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("lets events that shared a topic before it was asked for go on, and takes no further one", () =>
+    Effect.gen(function* () {
+      const own = yield* url
+      yield* using(registryAt(own), (registry) => registry.list("c"))
+      // The tables as they were.
+      yield* asked(own, (sql) => sql`ALTER TABLE sluice_schemas DROP COLUMN topic`)
+      yield* asked(own, (sql) => sql`DELETE FROM sluice_schema_migrations WHERE id = 2`)
+      yield* asked(
+        own,
+        (sql) => sql`INSERT INTO sluice_schemas
+          (client, event, version, type, schema, compatibility, deprecated, registered_at)
+          SELECT client, event, version, 'json', '{}', 'none', false, 5
+          FROM (VALUES ('u', 'v_w', 1), ('u_v', 'w', 1), ('u_v', 'w', 2), ('u', 'other', 1)) AS v (client, event, version)`
+      )
+      yield* using(registryAt(own), (registry) =>
+        Effect.gen(function* () {
+          assert.strictEqual((yield* registry.add(version("u_v", "w"), 2)).version, 3)
+          assert.strictEqual((yield* registry.add(version("u", "v_w"), 1)).version, 2)
+          assert.strictEqual((yield* Effect.flip(registry.add(version("u", "v.w"), 0)))._tag, "NameTaken")
+          assert.strictEqual((yield* registry.add(version("u", "v-w"), 0)).version, 1)
+        })
+      )
     }).pipe(Effect.scoped)
   )
 

@@ -1,7 +1,8 @@
 /** Publishers to topics whose names are filled from each message. */
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, type Scope } from "effect"
+import { Clock, Effect, Fiber, Layer, type Scope } from "effect"
+import { TestClock } from "effect/testing"
 import * as CodecBytes from "../../src/layers/CodecBytes.ts"
 import * as DeadLettersMemory from "../../src/layers/DeadLettersMemory.ts"
 import * as KafkaClientMemory from "../../src/layers/KafkaClientMemory.ts"
@@ -10,6 +11,7 @@ import * as PublisherTopic from "../../src/layers/PublisherTopic.ts"
 import * as TopicsMemory from "../../src/layers/TopicsMemory.ts"
 import type { OptionsError, PublisherComponent, Site } from "../../src/services/Component.ts"
 import { DeadLetters } from "../../src/services/DeadLetters.ts"
+import { KafkaClient, KafkaError, type KafkaMessage } from "../../src/services/Kafka.ts"
 import type { Outgoing, Publisher } from "../../src/services/Publisher.ts"
 import { TopicError, Topics } from "../../src/services/Topics.ts"
 import * as Define from "../../src/streams/Define.ts"
@@ -122,6 +124,125 @@ describe("the kafka publisher", () => {
       assert.deepStrictEqual([error.retryable, error.presence], [false, "answered"])
       assert.strictEqual(cluster.records("in.a", 0).length, 2)
     }).pipe(Effect.provide(layer))
+  )
+
+  /** A cluster that has some topics, and says what is wrong with the others. */
+  const clusterWith = (has: (topic: string) => KafkaError | undefined) => {
+    const calls: Array<{ readonly at: number; readonly values: ReadonlyArray<string>; readonly failed: boolean }> = []
+    const send = (records: ReadonlyArray<KafkaMessage>) =>
+      Effect.gen(function* () {
+        const at = yield* Clock.currentTimeMillis
+        const error = records.map(({ topic }) => has(topic)).find((error) => error !== undefined)
+        calls.push({ at, values: records.map(({ value }) => textOf(value)), failed: error !== undefined })
+        if (error !== undefined) return yield* error
+        return records.map(({ topic }, offset) => ({ topic, partition: 0, offset }))
+      })
+    const publisher = Effect.gen(function* () {
+      const client = yield* KafkaClient
+      return yield* Effect.provideService(
+        PublisherKafka.make({
+          topic: yield* Effect.fromResult(TopicName.make(undefined, site("gateway"))),
+          connection: KafkaKit.connection,
+          acks: "all",
+          idempotent: true,
+          compression: "none",
+          carried: [],
+          timeoutMillis: 1000
+        }),
+        KafkaClient,
+        { ...client, producer: () => Effect.succeed({ send }) }
+      )
+    })
+    return { calls, publisher }
+  }
+
+  const unknown = new KafkaError({ trouble: "away", reason: "no such topic", topic: "unknown" })
+  const denied = new KafkaError({ trouble: "refused", reason: "denied", topic: "refused" })
+
+  const offered = Effect.fnUntraced(function* (publisher: Publisher, all: ReadonlyArray<Outgoing>) {
+    const source = yield* SourceMemory.make()
+    for (const one of all)
+      yield* source.offer({ id: textOf(one.value), headers: one.envelope.headers, payload: one.value })
+    yield* source.end
+    const plan = Define.define({ name: "p", source, decode: CodecBytes.make, publish: [{ to: publisher }] })
+    return yield* Effect.forkChild(Define.run(plan), { startImmediately: true })
+  })
+
+  it.effect("lets messages for a topic that the cluster does not make fail alone, and end", () =>
+    Effect.gen(function* () {
+      const { calls, publisher } = clusterWith((topic) =>
+        topic === "u.v_w" ? unknown : topic === "no.write" ? denied : undefined
+      )
+      const bad = Array.from({ length: 30 }, (_, i) => to("u", "v_w", `bad${i}`))
+      const good = Array.from({ length: 30 }, (_, i) => to("g", `e${i % 3}`, `good${i}`))
+      const all = bad.flatMap((one, i) => [one, good[i]!]).concat(to("no", "write", "denied"))
+      const running = yield* offered(yield* publisher, all)
+      const sent = () => calls.flatMap(({ failed, values }) => (failed ? [] : values))
+      yield* KafkaKit.pass(20)
+      assert.sameMembers(
+        sent(),
+        good.map(({ value }) => textOf(value))
+      )
+      yield* KafkaKit.pass(40_000)
+      yield* Fiber.join(running)
+      // Nothing was written twice, and asked for was the topic no more often than there were tries.
+      assert.strictEqual(sent().length, good.length)
+      assert.isAtMost(calls.filter(({ failed, values }) => failed && values.includes("bad0")).length, 9)
+      const letters = yield* (yield* DeadLetters).list({})
+      assert.deepStrictEqual(
+        letters.map(({ attempts, envelope, reason }) => [envelope.id, attempts, reason]).sort(),
+        [
+          ...bad.map(({ value }) => [textOf(value), 8, "Kafka topic u.v_w: no such topic"]),
+          ["denied", 1, "Kafka topic no.write: denied"]
+        ].sort()
+      )
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("sends together what waited for a topic that is there a moment later", () =>
+    Effect.gen(function* () {
+      let there = false
+      const { calls, publisher } = clusterWith(() => (there ? undefined : unknown))
+      const all = Array.from({ length: 50 }, (_, i) => to("a", "fresh", `${i}`))
+      const running = yield* offered(yield* publisher, all)
+      yield* KafkaKit.pass(40)
+      there = true
+      yield* KafkaKit.pass(300)
+      yield* Fiber.join(running)
+      const good = calls.filter(({ failed }) => !failed)
+      assert.isAtMost(good.length, 2)
+      assert.strictEqual(good.flatMap(({ values }) => values).length, 50)
+    }).pipe(Effect.provide(layer))
+  )
+
+  it.effect("waits out an outage of the cluster beside a topic it does not make, and writes nothing twice", () =>
+    Effect.gen(function* () {
+      let away = false
+      const { calls, publisher } = clusterWith((topic) =>
+        away && topic !== "a.x"
+          ? new KafkaError({ trouble: "away", reason: "gone" })
+          : topic === "u.v_w"
+            ? unknown
+            : undefined
+      )
+      const made = yield* publisher
+      const [first, bad, other] = [to("a", "x", "1"), to("u", "v_w", "2"), to("b", "x", "3")] as const
+      const error = yield* Effect.flip(made.publish([first, bad]))
+      assert.deepStrictEqual([error.presence, error.retryable], ["answered", true])
+      assert.deepStrictEqual(error.part, { failed: [bad], confirmed: [first] })
+      // Not asked for again so soon; what stands beside it was not tried.
+      const soon = yield* Effect.flip(made.publish([other, bad]))
+      assert.deepStrictEqual(soon.part, { failed: [bad], confirmed: [] })
+      yield* TestClock.adjust("1 second")
+      away = true
+      const again = to("a", "x", "4")
+      const gone = yield* Effect.flip(made.publish([again, bad]))
+      assert.deepStrictEqual([gone.presence, gone.part], ["unreachable", undefined])
+      away = false
+      assert.deepStrictEqual((yield* Effect.flip(made.publish([again, bad]))).part?.failed, [bad])
+      const sent = calls.flatMap(({ failed, values }) => (failed ? [] : values))
+      assert.deepStrictEqual(sent, ["1", "4"])
+    }).pipe(Effect.scoped, Effect.provide(layer))
   )
 
   it.effect("takes a topic where there is no gateway, and names paths it cannot fill", () =>

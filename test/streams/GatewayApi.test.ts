@@ -26,6 +26,22 @@ const registered = Effect.fnUntraced(function* (options: Parameters<typeof start
 const problems = "application/problem+json"
 
 describe("/api/v1", () => {
+  it.live("refuses a name that is another's up to . and _, and says so without naming the other", () =>
+    Effect.gen(function* () {
+      const { url } = yield* started()
+      const versions = (client: string, event: string) => `${url}/api/v1/clients/${client}/events/${event}/versions`
+      assert.strictEqual((yield* send(versions("u_v", "w"), json, '{"schema":true}')).status, 201)
+      const [status, type, body] = told(yield* send(versions("u", "v.w"), json, '{"schema":true}'))
+      assert.deepStrictEqual([status, type, body.code], [409, problems, "name-taken"])
+      assert.strictEqual(
+        body.detail,
+        "the name u.v.w is taken: another event has it up to . and _, which count as the same in a topic's name"
+      )
+      assert.strictEqual((yield* send(`${url}/u/v.w/register_event`, json, '{"event_schema":{"a":1}}')).status, 400)
+      assert.strictEqual((yield* send(versions("u_v", "w"), json, '{"schema":{}}')).status, 201)
+    }).pipe(Effect.provide(layer))
+  )
+
   it.live("registers versions by a rule, lists, gives and deprecates them", () =>
     Effect.gen(function* () {
       const { url } = yield* started()

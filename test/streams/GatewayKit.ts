@@ -2,8 +2,10 @@
 import type { AnySchema } from "ajv"
 import { Ajv2020 } from "ajv/dist/2020.js"
 import { Effect, Layer, Option, Result } from "effect"
+import { topicOf } from "../../src/layers/SchemaRegistryLimits.ts"
 import { SchemaInvalid, type SchemaLanguage, SchemaLanguages } from "../../src/services/SchemaLanguage.ts"
 import {
+  NameTaken,
   SchemaConflict,
   SchemaRegistry,
   SchemaRegistryError,
@@ -42,10 +44,12 @@ export const registry = () => {
     )
   const service = SchemaRegistry.of({
     add: (version, latest) =>
-      answer((): Effect.Effect<SchemaVersion, SchemaConflict> => {
+      answer((): Effect.Effect<SchemaVersion, NameTaken | SchemaConflict> => {
         control.before()
         const last = of(version).at(-1)?.version ?? 0
         if (last !== latest) return Effect.fail(new SchemaConflict({ latest: last }))
+        const topic = topicOf(version)
+        if (last === 0 && control.stored.some((one) => topicOf(one) === topic)) return Effect.fail(new NameTaken())
         const stored: SchemaVersion = { ...version, version: last + 1, deprecated: false, registeredAt: 0 }
         control.stored.push(stored)
         return Effect.succeed(stored)

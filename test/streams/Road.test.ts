@@ -7,7 +7,7 @@ import * as DeadLettersMemory from "../../src/layers/DeadLettersMemory.ts"
 import * as PublisherMemory from "../../src/layers/PublisherMemory.ts"
 import { DeadLetters } from "../../src/services/DeadLetters.ts"
 import { DispatchError } from "../../src/services/Dispatcher.ts"
-import { PublishError } from "../../src/services/Publisher.ts"
+import { type Outgoing, PublishError } from "../../src/services/Publisher.ts"
 import { accepted, refused } from "../../src/services/Reply.ts"
 import * as Define from "../../src/streams/Define.ts"
 import * as Pipeline from "../../src/streams/Pipeline.ts"
@@ -250,6 +250,43 @@ describe("Road", () => {
       assert.strictEqual(publisher.published.length, 100)
       assertOrdered(publisher.published.map((_) => messageOf(JSON.parse(new TextDecoder().decode(_.value)))))
     }).pipe(Effect.provide(DeadLettersMemory.layer))
+  )
+
+  it.effect("publishes the rest of a batch that failed in part, in order per key, and each once", () =>
+    Effect.gen(function* () {
+      const source = SourceMemory.fromIterable(numbered(2_000, 30))
+      const published: Array<Message> = []
+      const of = ({ value }: Outgoing) => messageOf(JSON.parse(new TextDecoder().decode(value)))
+      /** All of a key are of one kind, as they are for one topic. */
+      const kindOf = (one: Outgoing) => Number(of(one).key.slice(1)) % 3
+      const random = yield* Random.Random
+      let parts = 0
+      const publish = (batch: ReadonlyArray<Outgoing>) =>
+        Effect.suspend(() => {
+          const [bad, good] = [random.nextIntUnsafe() % 3, random.nextIntUnsafe() % 3].map(Math.abs)
+          const failed = batch.filter((one) => kindOf(one) === bad)
+          const confirmed = failed.length === 0 ? batch : batch.filter((one) => kindOf(one) === good && good !== bad)
+          published.push(...confirmed.map(of))
+          if (failed.length === 0) return Effect.void
+          parts++
+          const reason = "in part"
+          return Effect.fail(
+            new PublishError({ reason, presence: "answered", retryable: true, part: { failed, confirmed } })
+          )
+        })
+      yield* run(
+        Define.define({
+          name: "parts",
+          source,
+          decode,
+          publish: [{ to: { name: "parts", batchMax: 50, inFlightMax: 2, publish } }],
+          retry: { attempts: 1000, backoffMillis: 10, maxMillis: 20 }
+        })
+      )
+      assert.strictEqual(published.length, 2_000)
+      assert.isAbove(parts, 10)
+      assertOrdered(published)
+    }).pipe(Random.withSeed("parts"), Effect.provide(DeadLettersMemory.layer))
   )
 
   it.effect("dispatches in batches by size and age, in order per key, and answers per message", () =>

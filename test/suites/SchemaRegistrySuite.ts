@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, type Layer, Option } from "effect"
 import { TestClock } from "effect/testing"
 import {
+  NameTaken,
   type NewVersion,
   SchemaConflict,
   SchemaRegistry,
@@ -19,7 +20,7 @@ export const version = (client: string, event: string, rest: Partial<NewVersion>
 })
 
 /** Adds after whatever is the last, as often as it takes. */
-export const addAfterAll = (one: NewVersion): Effect.Effect<number, SchemaRegistryError, SchemaRegistry> =>
+export const addAfterAll = (one: NewVersion): Effect.Effect<number, NameTaken | SchemaRegistryError, SchemaRegistry> =>
   Effect.gen(function* () {
     const registry = yield* SchemaRegistry
     const last = yield* registry.latest(one)
@@ -27,7 +28,7 @@ export const addAfterAll = (one: NewVersion): Effect.Effect<number, SchemaRegist
     for (;;) {
       const added = yield* Effect.result(registry.add(one, latest))
       if (added._tag === "Success") return added.success.version
-      if (added.failure instanceof SchemaRegistryError) return yield* added.failure
+      if (!(added.failure instanceof SchemaConflict)) return yield* added.failure
       assert.isAbove(added.failure.latest, latest)
       latest = added.failure.latest
     }
@@ -129,6 +130,70 @@ export const suite = <E>(name: string, layer: Layer.Layer<SchemaRegistry, E>): v
           numbers
         )
         assert.deepStrictEqual(new Map(versions.map((one) => [one.version, one.schema])), new Map(added))
+      }).pipe(Effect.provide(layer))
+    )
+
+    it.effect("takes no event whose topic is another's up to . and _, of whatever client", () =>
+      Effect.gen(function* () {
+        const registry = yield* SchemaRegistry
+        const first = [
+          ["u_v", "w"],
+          ["c", "order.paid"],
+          ["a", "b"]
+        ] as const
+        for (const [client, event] of first) yield* registry.add(version(client, event), 0)
+        const taken = [
+          ["u", "v_w"],
+          ["u", "v.w"],
+          ["c", "order_paid"],
+          ["c_order", "paid"]
+        ] as const
+        for (const [client, event] of taken) {
+          assert.instanceOf(
+            yield* Effect.flip(registry.add(version(client, event), 0)),
+            NameTaken,
+            `${client} ${event}`
+          )
+          assert.deepStrictEqual(yield* registry.latest({ client, event }), Option.none())
+        }
+        assert.deepStrictEqual(
+          yield* Effect.flip(registry.add(version("u", "v_w"), 1)),
+          new SchemaConflict({ latest: 0 })
+        )
+        assert.deepStrictEqual(
+          yield* Effect.flip(registry.add(version("u_v", "w"), 0)),
+          new SchemaConflict({ latest: 1 })
+        )
+        const others = [
+          ["U", "v_w"],
+          ["u", "v-w"],
+          ["u-v", "w"],
+          ["c", "orderpaid"]
+        ] as const
+        for (const [client, event] of others) yield* registry.add(version(client, event), 0)
+        for (const [client, event] of first) {
+          assert.strictEqual((yield* registry.add(version(client, event), 1)).version, 2)
+        }
+      }).pipe(Effect.provide(layer))
+    )
+
+    it.effect("takes one of forty that come at once with the same topic up to . and _", () =>
+      Effect.gen(function* () {
+        const registry = yield* SchemaRegistry
+        const names = ["u_v/w", "u/v_w", "u/v.w", "u_v/w"].map((name) => name.split("/"))
+        const results = yield* Effect.forEach(
+          Array.from({ length: 40 }, (_, i) => version(names[i % 4]![0]!, names[i % 4]![1]!)),
+          (one) => Effect.result(registry.add(one, 0)),
+          { concurrency: "unbounded" }
+        )
+        const won = results.flatMap((one) => (one._tag === "Success" ? [one.success] : []))
+        assert.strictEqual(won.length, 1)
+        for (const [i, one] of results.entries()) {
+          if (one._tag === "Success") continue
+          const [client, event] = names[i % 4]!
+          const same = client === won[0]!.client && event === won[0]!.event
+          assert.strictEqual(one.failure._tag, same ? "SchemaConflict" : "NameTaken")
+        }
       }).pipe(Effect.provide(layer))
     )
 
