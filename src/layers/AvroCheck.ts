@@ -86,7 +86,8 @@ const union = (context: Context, branches: ReadonlyArray<Type>, value: unknown, 
   } else findings.add(path, `is none of ${branches.map(nameOf).join(", ").slice(0, 200)}`)
 }
 
-const nameOf = (type: Type): string => type.branchName ?? type.typeName
+/** As a branch of a union. */
+export const nameOf = (type: Type): string => type.branchName ?? type.typeName
 
 const scalar = (type: Type, value: unknown): string | undefined => {
   switch (type.typeName) {

@@ -17,6 +17,8 @@ export interface Parsed {
 export interface Logical {
   readonly name: string
   readonly precision: number
+  /** 0 where none is named. */
+  readonly scale: unknown
 }
 
 const primitives = new Set(["null", "boolean", "int", "long", "float", "double", "bytes", "string"])
@@ -34,10 +36,15 @@ export const parse = (schema: unknown, limits: Limits): Parsed => {
     noAnonymousTypes: true,
     omitRecordMethods: true,
     typeHook: (part: unknown, inner: unknown) => {
-      const { logicalType, ...plain } = Object(part) as { logicalType?: unknown; precision?: unknown; type?: unknown }
+      const { logicalType, ...plain } = Object(part) as {
+        logicalType?: unknown
+        precision?: unknown
+        scale?: unknown
+        type?: unknown
+      }
       if (typeof logicalType !== "string" || Array.isArray(part)) return undefined
       const type = avro.Type.forSchema(plain as never, inner as never)
-      logical.set(type, { name: logicalType, precision: Number(plain.precision) })
+      logical.set(type, { name: logicalType, precision: Number(plain.precision), scale: plain.scale ?? 0 })
       return type
     }
   }

@@ -35,6 +35,23 @@ export const assertsFormats = (schema: unknown): boolean => {
   )
 }
 
+/** Keywords that say nothing in a draft, though another has them. "dependencies" counts in all, as the compiler has it. */
+export const silent: Readonly<Record<Draft, ReadonlyArray<string>>> = {
+  "draft-07": [
+    "dependentRequired",
+    "dependentSchemas",
+    "prefixItems",
+    "minContains",
+    "maxContains",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "$dynamicRef",
+    "$recursiveRef"
+  ],
+  "2019-09": ["prefixItems", "$dynamicRef"],
+  "2020-12": ["additionalItems", "$recursiveRef"]
+}
+
 /** Keywords by what stands behind them. */
 export const inPlaceLists: ReadonlyArray<string> = ["allOf", "anyOf", "oneOf"]
 export const inPlaceSingles: ReadonlyArray<string> = ["not", "if", "then", "else"]

@@ -122,6 +122,8 @@ const identity = (value: unknown): unknown =>
 
 /** The same text for what JSON Schema holds equal, and only for that. */
 export const canonical = (value: unknown): string => {
+  // As JSON a number too large would be null.
+  if (typeof value === "number") return String(value)
   if (typeof value !== "object" || value === null) return JSON.stringify(value) ?? String(value)
   if (Array.isArray(value)) return `[${value.map(canonical).join()}]`
   const node = value as Record<string, unknown>

@@ -65,12 +65,11 @@ export const make = ({ clock, failure, producer }: Options) => {
     groups: Array<ReadonlyArray<Named>>
   ): Effect.fn.Return<ReadonlyArray<Stored> | void, PublishError> {
     const confirmed: Array<Outgoing> = []
-    let failed: PublishError | undefined
     for (let group = groups.shift(); group !== undefined; group = groups.shift()) {
       const sent = yield* Effect.result(producer.send(group.map(({ record }) => record)))
       if (Result.isSuccess(sent)) {
         confirm(group)
-        if (confirmed.length === 0 && groups.length === 0 && failed === undefined) return sent.success
+        if (confirmed.length === 0 && groups.length === 0) return sent.success
         for (const { one } of group) confirmed.push(one)
         continue
       }
@@ -82,16 +81,19 @@ export const make = ({ clock, failure, producer }: Options) => {
         for (const one of confirmed) done.add(one)
         return yield* failure(error)
       }
-      const parts = byTopic(group, proven)
-      if (parts.length > 1) groups.unshift(...parts)
-      else {
-        const { topic } = group[0]!.record
+      const { topic } = group[0]!.record
+      if (group.every(({ record }) => record.topic === topic)) {
         note(topic, error)
-        failed ??= inPart(topic, error, group, confirmed)
+        // What is left goes again at once: those that are confirmed need not wait for it.
+        return yield* inPart(topic, error, group, confirmed)
       }
+      groups.unshift(...byTopic(group, proven))
     }
-    if (failed !== undefined) return yield* failed
   })
+
+  /** Where topics are missing, another that has taken nothing yet may be too. */
+  const careful = (batch: ReadonlyArray<Named>): Array<ReadonlyArray<Named>> =>
+    batch.every(({ record }) => proven.has(record.topic)) ? [batch] : byTopic(batch, proven)
 
   return (batch: ReadonlyArray<Named>): Effect.Effect<ReadonlyArray<Stored> | void, PublishError> =>
     Effect.suspend(() => {
@@ -108,13 +110,12 @@ export const make = ({ clock, failure, producer }: Options) => {
         return Effect.fail(inPart(topic, missing.get(topic)!.error, ofTopic(open, topic), []))
       }
       const suspect = open.find(({ record }) => missing.has(record.topic))?.record.topic
-      if (suspect === undefined) return send([open])
+      if (suspect === undefined) return send(careful(open))
       asking = true
       // The others first, which need not wait for it.
       const others = open.filter(({ record }) => record.topic !== suspect)
-      const groups = [others, ofTopic(open, suspect)].filter(({ length }) => length > 0)
       return Effect.ensuring(
-        send(groups),
+        send([...(others.length === 0 ? [] : careful(others)), ofTopic(open, suspect)]),
         Effect.sync(() => {
           asking = false
         })

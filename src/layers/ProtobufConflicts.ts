@@ -1,7 +1,7 @@
 /** Tells what keeps one version of a .proto file from following another. */
 import protobuf from "protobufjs"
 import type { Compatibility } from "../services/SchemaRegistry.ts"
-import type { Parsed } from "./ProtobufTypes.ts"
+import { fieldsOf, jsonName, type Parsed } from "./ProtobufTypes.ts"
 
 /**
  * As the wire and the JSON mapping have it. A field may be added, or removed when its number is reserved: readers skip
@@ -47,6 +47,9 @@ const messageConflicts = (
       continue
     }
     if (is.name !== was.name) found.push(`${name}: the field ${was.id} was named ${was.name} and is named ${is.name}`)
+    else if (jsonName(is) !== jsonName(was)) {
+      found.push(`${name}: the field ${was.name} = ${was.id} was ${jsonName(was)} in JSON and is ${jsonName(is)}`)
+    }
     if (shape(was) !== shape(is)) {
       found.push(`${name}: the field ${was.name} = ${was.id} was ${shape(was)} and is ${shape(is)}`)
       continue
@@ -60,6 +63,12 @@ const messageConflicts = (
         `${name}: the field ${was.name} = ${was.id} moved ${oneofs[1] === undefined ? "out of" : "into"} a oneof`
       )
     }
+  }
+  const keys = fieldsOf(after)
+  for (const [key, { id }] of fieldsOf(before)) {
+    const other = keys.get(key)?.id
+    if (other === undefined || other === id) continue
+    found.push(`${name}: the name ${key} was that of the field ${id} and is that of the field ${other} in JSON`)
   }
   for (const is of after.fieldsArray) {
     if (before.fieldsById[is.id] !== undefined) continue

@@ -27,7 +27,8 @@ export const parse = (text: string, limits: Limits): Parsed => {
   if (/\b__proto__\b/.test(plain)) throw new Error("nothing can be named __proto__")
   const root = new protobuf.Root()
   const { imports, package: name, weakImports } = protobuf.parse(text, root, { keepCase: true })
-  if (name === "google.protobuf" || name?.startsWith("google.protobuf.")) {
+  // Of messages inside one another, too: what has such a name is not looked at.
+  if (root.lookup("google.protobuf") !== null) {
     throw new Error("the package google.protobuf is not yours")
   }
   for (const file of [...(imports ?? []), ...(weakImports ?? [])]) {

@@ -16,7 +16,16 @@ import { type Outgoing, PublishError, type Publisher } from "../services/Publish
 import type { Transact } from "../services/Source.ts"
 import * as KafkaOptions from "../streams/KafkaOptions.ts"
 import * as TopicName from "../streams/TopicName.ts"
+
+<<<<<<< HEAD
+
 import * as Topics from "./KafkaUnmadeTopics.ts"
+
+=======
+
+import * as KafkaTopics from "./KafkaTopics.ts"
+
+>>>>>>> helper-collide
 
 export interface Options extends ProducerOptions {
   /** One topic for all, or a name for each message. */
@@ -37,7 +46,7 @@ export const make: (options: Options) => Effect.Effect<Publisher, never, KafkaCl
     const failure = (error: KafkaError): PublishError => publishError(name.text, error)
     const carries = new Set(carried)
     const clock = yield* Clock.Clock
-    const byTopics = name.fixed ? undefined : Topics.make({ producer, clock, failure })
+    const byTopics = name.fixed ? undefined : KafkaTopics.make({ producer, clock, failure })
     return {
       name: `kafka:${name.text}`,
       batchMax,

@@ -3,6 +3,7 @@ import { Effect, Result } from "effect"
 import { SchemaInvalid, type SchemaLanguage } from "../services/SchemaLanguage.ts"
 import type { Compatibility } from "../services/SchemaRegistry.ts"
 import * as AvroCheck from "./AvroCheck.ts"
+import * as AvroConflicts from "./AvroConflicts.ts"
 import * as AvroDecode from "./AvroDecode.ts"
 import * as AvroTypes from "./AvroTypes.ts"
 import * as SchemaFindings from "./SchemaFindings.ts"
@@ -51,25 +52,31 @@ export const make = (options: Partial<Options> = {}): SchemaLanguage => {
   }
 }
 
-/** By Avro's own rules of resolution. They tell the first conflict of a direction, not all. */
+/** By Avro's own rules of resolution, whose first conflict counts, then by the logical types of what they match. */
 const directions = (
   rule: Compatibility,
   older: AvroTypes.Parsed,
   newer: AvroTypes.Parsed,
   millis: number
 ): ReadonlyArray<string> => {
-  const conflict = (reader: AvroTypes.Parsed, writer: AvroTypes.Parsed, sentence: string): ReadonlyArray<string> => {
+  const read = (reader: AvroTypes.Parsed, writer: AvroTypes.Parsed, sentence: string): ReadonlyArray<string> => {
     const resolved = TimeLimit.within(millis, () => reader.type.createResolver(writer.type))
-    return Result.isSuccess(resolved) ? [] : [`${sentence}: ${resolved.failure.slice(0, 500)}`]
+    if (Result.isFailure(resolved)) return [`${sentence}: ${resolved.failure.slice(0, 500)}`]
+    const found = TimeLimit.within(millis, () => AvroConflicts.conflicts(writer, reader))
+    if (Result.isFailure(found)) return [`${sentence}: it cannot be decided: this ${found.failure}`]
+    const sentences = found.success.map(({ message, path }) => `${sentence}: ${path}: ${message}`.slice(0, 1_000))
+    return [...new Set(sentences)].slice(0, conflictsMax)
   }
   return [
     ...(rule === "backward" || rule === "full"
-      ? conflict(newer, older, "what the version before writes cannot be read by this one")
+      ? read(newer, older, "what the version before writes cannot be read by this one")
       : []),
     ...(rule === "forward" || rule === "full"
-      ? conflict(older, newer, "what this version writes cannot be read by the one before")
+      ? read(older, newer, "what this version writes cannot be read by the one before")
       : [])
   ]
 }
+
+const conflictsMax = 100
 
 const invalid = (reason: string): SchemaInvalid => new SchemaInvalid({ reason })

@@ -37,6 +37,7 @@ const directed = (from: Facts.Document, to: Facts.Document, sentence: string): R
     from,
     to,
     owner: new WeakMap(),
+    spoken: new WeakMap(),
     open: new Set(),
     ids: new WeakMap(),
     steps: 0,
@@ -68,8 +69,9 @@ const document = (root: unknown, options: Options): Facts.Document => {
 }
 
 /** What is in the way of every value that all of `given` allow being allowed by `goal`; empty when nothing is. */
-const prove: Facts.Prove = (context, given, goal, path, split) => {
+const prove: Facts.Prove = (context, given, wanted, path, split) => {
   if (++context.steps > stepsMax) throw new Facts.TooLarge()
+  const goal = Facts.isNode(wanted) ? Facts.spoken(context, wanted) : wanted
   if (goal === true || goal === undefined) return []
   const known = Facts.flatten(context, given)
   if (known === false || impossible(context, known, 3)) return []
@@ -133,7 +135,7 @@ const goals = (
     also([...known, { not: goal.if }], goal.else)
   }
   for (const keyword of ["unevaluatedProperties", "unevaluatedItems"]) {
-    if (draft !== "draft-07" && keyword in goal && goal[keyword] !== true) undecided(keyword)
+    if (keyword in goal && goal[keyword] !== true) undecided(keyword)
   }
   problems.push(...Facts.scalars(context, known, goal, path))
   const types = Facts.typesOf(known)

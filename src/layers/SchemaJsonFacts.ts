@@ -1,12 +1,12 @@
 /** What is known of a value that several JSON Schemas allow: its types, values and bounds. */
-import type { Draft } from "./JsonSchemaDraft.ts"
-import { canonical } from "./JsonSchemaKeywords.ts"
+import * as Draft from "./JsonSchemaDraft.ts"
+import { canonical, multiple } from "./JsonSchemaKeywords.ts"
 
 export type Node = Readonly<Record<string, unknown>>
 
 export interface Document {
   readonly root: unknown
-  readonly draft: Draft
+  readonly draft: Draft.Draft
   readonly formats: boolean
   readonly target: (ref: string) => unknown
   readonly matches: (pattern: string, text: string) => boolean
@@ -17,6 +17,8 @@ export interface Context {
   readonly to: Document
   /** The document that a subschema is in; what is made up here is in none, and holds no reference. */
   readonly owner: WeakMap<Node, Document>
+  /** Subschemas as their draft reads them, once asked for. */
+  readonly spoken: WeakMap<Node, Node>
   readonly open: Set<string>
   readonly ids: WeakMap<Node, number>
   steps: number
@@ -51,12 +53,30 @@ export const own = (owner: WeakMap<Node, Document>, document: Document): void =>
 
 export const documentOf = (context: Context, node: Node): Document => context.owner.get(node) ?? context.from
 
+/** A subschema without the keywords that its document's draft does not have: they say nothing. */
+export const spoken = (context: Context, node: Node): Node => {
+  const before = context.spoken.get(node)
+  if (before !== undefined) return before
+  const document = documentOf(context, node)
+  const silent = Draft.silent[document.draft].filter((keyword) => Object.hasOwn(node, keyword))
+  let read = node
+  if (silent.length > 0) {
+    read = Object.fromEntries(Object.entries(node).filter(([keyword]) => !silent.includes(keyword)))
+    context.owner.set(read, document)
+  }
+  context.spoken.set(node, read)
+  context.spoken.set(read, read)
+  return read
+}
+
 /** All that holds at once, without references and allOf; false when nothing is allowed. */
 export const flatten = (context: Context, given: ReadonlyArray<unknown>): ReadonlyArray<Node> | false => {
   const nodes = new Set<Node>()
-  const visit = (value: unknown): boolean => {
-    if (value === false) return false
-    if (!isNode(value) || nodes.has(value)) return true
+  const visit = (schema: unknown): boolean => {
+    if (schema === false) return false
+    if (!isNode(schema)) return true
+    const value = spoken(context, schema)
+    if (nodes.has(value)) return true
     if (++context.steps > 200_000) throw new TooLarge()
     const document = documentOf(context, value)
     const target = typeof value.$ref === "string" ? document.target(value.$ref) : undefined
@@ -290,7 +310,7 @@ export const scalars = (
       const implied =
         (factor === 1 && !types.has("number")) ||
         known.some(({ multipleOf }) => multipleOf === factor || dividesSafely(multipleOf, factor))
-      tightened("multipleOf", implied, (value: number) => Number.isInteger(value / factor), "number")
+      tightened("multipleOf", implied, (value: number) => multiple(value, factor), "number")
     }
   }
   if (types.has("string")) {
@@ -311,13 +331,17 @@ export const scalars = (
         "string"
       )
     }
-    if (goal.format !== undefined && documentOf(context, goal).formats) {
-      const implied = known.some((node) => node.format === goal.format && documentOf(context, node).formats)
-      tightened("format", implied, () => false, "string")
-    }
+  }
+  const { format } = goal
+  if (typeof format === "string" && documentOf(context, goal).formats) {
+    const type = formatsOfNumbers.has(format) ? "number" : "string"
+    const implied = known.some((node) => node.format === format && documentOf(context, node).formats)
+    if (types.has(type) || (type === "number" && types.has("integer"))) tightened("format", implied, () => false, type)
   }
   return problems
 }
+
+const formatsOfNumbers = new Set(["int32", "int64", "float", "double"])
 
 /** Integers only: fractions are not exact. */
 const dividesSafely = (multiple: unknown, factor: number): boolean =>

@@ -142,26 +142,23 @@ const sequence = (
 }
 
 const contains = (context: Facts.Context, known: Known, goal: Facts.Node, path: string): boolean => {
-  const wanted = limitsOf(context, goal)
+  const wanted = limitsOf(goal)
   const least =
     wanted.least === 0 ||
     known.some((node) => {
-      if (!("contains" in node) || limitsOf(context, node).least < wanted.least) return false
+      if (!("contains" in node) || limitsOf(node).least < wanted.least) return false
       return context.prove(context, [node.contains], goal.contains, path, none).length === 0
     })
   const most =
     wanted.most === Infinity ||
     known.some(
       (node) =>
-        "contains" in node &&
-        limitsOf(context, node).most <= wanted.most &&
-        Facts.same(context, node.contains, goal.contains)
+        "contains" in node && limitsOf(node).most <= wanted.most && Facts.same(context, node.contains, goal.contains)
     )
   return least && most
 }
 
-const limitsOf = (context: Facts.Context, node: Facts.Node): { readonly least: number; readonly most: number } => {
-  const counted = Facts.documentOf(context, node).draft !== "draft-07"
-  const number = (value: unknown, otherwise: number) => (counted && typeof value === "number" ? value : otherwise)
-  return { least: number(node.minContains, 1), most: number(node.maxContains, Infinity) }
-}
+const limitsOf = ({ maxContains, minContains }: Facts.Node): { readonly least: number; readonly most: number } => ({
+  least: typeof minContains === "number" ? minContains : 1,
+  most: typeof maxContains === "number" ? maxContains : Infinity
+})

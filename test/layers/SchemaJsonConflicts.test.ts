@@ -117,13 +117,18 @@ describe("SchemaJson.conflicts", () => {
       let checked = 0
       for (let seed = 1; seed <= 1_500; seed++) {
         const random = generator(seed)
-        const older = schemaOf(random, 3)
-        const newer = random(2) === 0 ? schemaOf(random, 3) : mutated(random, older)
+        const first = schemaOf(random, 3)
+        const second = random(2) === 0 ? schemaOf(random, 3) : mutated(random, first)
+        const [older, newer] = seed % 3 === 0 ? [first, second] : [drafted(random, first), drafted(random, second)]
+        const compiled = yield* Effect.option(
+          Effect.all([language.compile(JSON.stringify(older)), language.compile(JSON.stringify(newer))])
+        )
+        // Lists in `items` are not of 2020-12.
+        if (compiled._tag === "None") continue
         const found = yield* conflicts("backward", older, newer)
         if (found.length > 0) continue
         none++
-        const before = yield* language.compile(JSON.stringify(older))
-        const after = yield* language.compile(JSON.stringify(newer))
+        const [before, after] = compiled.value
         for (let count = 0; count < 40; count++) {
           const value = valueOf(random, 3)
           if (before.check(value).length > 0) continue
@@ -189,6 +194,13 @@ const keywords: Record<string, (random: Random, depth: number) => unknown> = {
     random(3) === 0 ? [schemaOf(random, depth - 1), schemaOf(random, depth - 1)] : schemaOf(random, depth - 1),
   additionalItems: (random, depth) => schemaOf(random, depth - 1),
   contains: (random, depth) => schemaOf(random, depth - 1),
+  minContains: (random) => random(3),
+  maxContains: (random) => random(3),
+  prefixItems: (random, depth) => [schemaOf(random, depth - 1), schemaOf(random, depth - 1)],
+  unevaluatedItems: (random, depth) => schemaOf(random, depth - 1),
+  unevaluatedProperties: (random, depth) => schemaOf(random, depth - 1),
+  dependentRequired: (random) => ({ [pick(random, names)]: [pick(random, names)] }),
+  dependentSchemas: (random, depth) => ({ [pick(random, names)]: schemaOf(random, depth - 1) }),
   properties: (random, depth) =>
     Object.fromEntries([0, 1].map(() => [pick(random, names), schemaOf(random, depth - 1)])),
   patternProperties: (random, depth) => ({ [pick(random, ["^a", "b$"])]: schemaOf(random, depth - 1) }),
@@ -213,6 +225,12 @@ const schemaOf = (random: Random, depth: number): unknown => {
   const chosen = Array.from({ length: 1 + random(3) }, () => pick(random, Object.keys(keywords)))
   return Object.fromEntries(chosen.map((keyword) => [keyword, keywords[keyword]!(random, depth)]))
 }
+
+const drafts = ["http://json-schema.org/draft-07/schema", "https://json-schema.org/draft/2019-09/schema"]
+drafts.push("https://json-schema.org/draft/2020-12/schema")
+
+const drafted = (random: Random, schema: unknown): unknown =>
+  typeof schema === "object" ? { $schema: pick(random, drafts), ...schema } : schema
 
 /** With one keyword more, less or otherwise, somewhere. */
 const mutated = (random: Random, schema: unknown): unknown => {
