@@ -16,17 +16,7 @@ import { type Outgoing, PublishError, type Publisher } from "../services/Publish
 import type { Transact } from "../services/Source.ts"
 import * as KafkaOptions from "../streams/KafkaOptions.ts"
 import * as TopicName from "../streams/TopicName.ts"
-
-<<<<<<< HEAD
-
-import * as Topics from "./KafkaUnmadeTopics.ts"
-
-=======
-
 import * as KafkaTopics from "./KafkaTopics.ts"
-
->>>>>>> helper-collide
-
 export interface Options extends ProducerOptions {
   /** One topic for all, or a name for each message. */
   readonly topic: string | TopicName.TopicName
