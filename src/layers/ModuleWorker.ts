@@ -91,6 +91,8 @@ interface Handling {
   readonly event: string
   readonly foundBy: Found | undefined
   began: boolean
+  /** How often its worker was lost while it ran, by the doing of others. */
+  losses: number
   readonly end: (handled: Handled) => void
 }
 
@@ -131,7 +133,7 @@ class ModuleWorker implements Modules {
 
   handle(event: string, payload: unknown, verdicts?: Verdicts): Promise<Handled> {
     const foundBy = verdicts instanceof Found ? verdicts : undefined
-    return new Promise((end) => this.call({ kind: "handle", payload, event, foundBy, began: false, end }))
+    return new Promise((end) => this.call({ kind: "handle", payload, event, foundBy, began: false, losses: 0, end }))
   }
 
   async close(): Promise<void> {
@@ -266,8 +268,11 @@ class ModuleWorker implements Modules {
       one.began = false
     } else if (isCause && (event === undefined || one.event === event)) {
       this.answerWithout(id, one, words)
+    } else if (++one.losses < lossesMax) {
+      // Others must not cost it its work: it runs again from its beginning, as after any other loss of a process.
+      one.began = false
     } else {
-      this.answerWithout(id, one, `its worker was lost while it ran, as ${words}: what it had done is not known`)
+      this.answerWithout(id, one, `its worker was lost ${lossesMax} times while it ran, the last time as ${words}`)
     }
   }
 
