@@ -113,6 +113,8 @@ const specOf = (
       try {
         if (typeof func !== "function") throw new Error("Job func not a function")
         const returned = Calls.inside(call, () => func(event, hasuraEvent, given, { signal }))
+        // It fails at once, below: nobody waits for what it returned.
+        if (isPromise(returned) && call.exits.length > 0) returned.then(undefined, () => {})
         if (isLater(returned)) return effectOf(call, returned as Effect.Effect<unknown, unknown>)
         return isPromise(returned) ? returned.then((value) => refuseExit(call, value)) : returned
       } finally {

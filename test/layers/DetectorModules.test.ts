@@ -165,7 +165,7 @@ ${moduleOf(
         "e.mjs": `import { exit } from 'node:process'; import { run, job } from 'sluice/hasura'
 export const detector = () => true
 export const handler = (event, h) => run(event, h, [
-  job(async function exits() { await 1; exit(1) }),
+  job(async function exits() { exit(1) }),
   job(async function kills() { await 1; process.kill(process.pid, 'SIGKILL') }),
   job(async function catches() { try { process.exit(1) } catch {} return 'done' }),
   job(function asks() { return process.kill(process.pid, 0) })
