@@ -122,7 +122,7 @@ const Http = Schema.Struct({
   host: Fields.orElse(Fields.Text, "127.0.0.1"),
   port: Fields.orElse(Fields.int(0, 65_535), 8080),
   bodyMax: Fields.orElse(Fields.Bytes, 1024 * 1024),
-  /** Whether to serve `/explain/<id>`; absent: only where no other machine can reach the server. */
+  /** Whether to serve `/api/v1/explain/<id>`; absent: only where no other machine can reach the server. */
   explain: Schema.optionalKey(Fields.Boolean),
   /** A path that answers each POST with what it was sent, for trying things out. */
   echo: Schema.optionalKey(Fields.Text)

@@ -31,7 +31,7 @@ export const print = Effect.fnUntraced(function* (id: string, entries: ReadonlyA
 })
 
 /**
- * Serves `GET /explain/:id`. What stands there may be nobody else's business, so a server that others can reach does it
+ * Serves `GET /api/v1/explain/:id`. What stands there may be nobody else's business, so a server that others can reach does it
  * only when it is told to.
  */
 export const route = Effect.fnUntraced(function* (
@@ -43,7 +43,7 @@ export const route = Effect.fnUntraced(function* (
   const headers = { "content-type": "application/json" }
   yield* route({
     method: "GET",
-    path: "/explain/:id",
+    path: "/api/v1/explain/:id",
     handle: ({ params }) =>
       find(params.id!).pipe(
         Effect.provideService(Journal, journal),

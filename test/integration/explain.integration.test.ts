@@ -62,12 +62,12 @@ describe("sluice explain", () => {
     const refused = await explain("orders.yaml", "refused")
     assert.include(refused.stdout, "job run failed: out of stock")
 
-    const read = await fetch(`${running.address}/explain/paid`)
+    const read = await fetch(`${running.address}/api/v1/explain/paid`)
     const entries = (await read.json()) as ReadonlyArray<{ readonly detected: ReadonlyArray<object> }>
     assert.strictEqual(read.status, 200)
     assert.deepStrictEqual(entries, JSON.parse((await explain("orders.yaml", "paid", "--json")).stdout))
     assert.deepStrictEqual(entries[0]!.detected[0], { event: "order.paid", verdict: "yes", why: null })
-    assert.strictEqual((await fetch(`${running.address}/explain/nobody`)).status, 404)
+    assert.strictEqual((await fetch(`${running.address}/api/v1/explain/nobody`)).status, 404)
     running.child.kill("SIGTERM")
     await running.ended
 
@@ -92,7 +92,7 @@ describe("sluice explain", () => {
     ] as const) {
       const running = await Program.serve(folder.path, file)
       const address = running.address.replace("0.0.0.0", "127.0.0.1")
-      assert.strictEqual((await fetch(`${address}/explain/paid`)).status, status)
+      assert.strictEqual((await fetch(`${address}/api/v1/explain/paid`)).status, status)
       running.child.kill("SIGTERM")
       await running.ended
     }
