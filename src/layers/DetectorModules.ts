@@ -117,7 +117,7 @@ const versionTwo = (entry: JobResult): unknown => {
   const result = json(entry.result)
   return {
     name: name || "anonymous",
-    options,
+    options: holds(options) ? options : held(options),
     durationMs: duration,
     result: completed ? result : `Job func crashed: ${result}`,
     completed,
@@ -139,20 +139,36 @@ const count = (jobs: number): string => `${jobs} ${jobs === 1 ? "job" : "jobs"}`
 
 /** What JSON cannot hold must not cost the others their answer. */
 const json = (jobs: unknown): unknown => {
-  const holds = (value: unknown): boolean => {
+  if (holds(jobs)) return jobs
+  if (!Array.isArray(jobs)) return unheld(jobs)
+  return jobs.map((one) => (holds(one) ? one : held(one)))
+}
+
+const holds = (value: unknown): boolean => {
+  try {
+    JSON.stringify(value)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** The parts of it that JSON can hold, and words for the others. */
+const held = (value: unknown): unknown => {
+  if (typeof value !== "object" || value === null) return unheld(value)
+  const parts: Record<string, unknown> = {}
+  for (const name of Object.keys(value)) {
     try {
-      JSON.stringify(value)
-      return true
+      const part = (value as Record<string, unknown>)[name]
+      parts[name] = holds(part) ? part : name === "options" ? held(part) : unheld(part)
     } catch {
-      return false
+      // A getter that throws is left out.
     }
   }
-  if (holds(jobs)) return jobs
-  if (!Array.isArray(jobs)) return "[a result that JSON cannot hold]"
-  return jobs.map((one) =>
-    holds(one) ? one : { ...(one as object), result: `[a result that JSON cannot hold: ${typeof one.result}]` }
-  )
+  return parts
 }
+
+const unheld = (value: unknown): string => `[a result that JSON cannot hold: ${typeof value}]`
 
 const JobFields = Schema.Struct({
   /** For each try. */

@@ -1,4 +1,5 @@
 /** Runs named in-process functions: all jobs of an event at the same time, each to its end, each reported. */
+import { dirname } from "node:path"
 import { pathToFileURL } from "node:url"
 import { Duration, Effect, Exit, Path, Schema } from "effect"
 import * as Chain from "../services/Chain.ts"
@@ -9,9 +10,12 @@ import * as Fields from "../services/Fields.ts"
 import { isLater, type Ready } from "../services/Ready.ts"
 import type { Reply } from "../services/Reply.ts"
 import { words } from "../streams/Runner.ts"
+import { contained } from "./ContainedJob.ts"
+import * as Calls from "./EventModulesCalls.ts"
 import { isPromise, type JobFailure, type JobOutcome, JobRunner, type JobSpec, type Limits } from "./JobRunner.ts"
 import { failed, isRetryable } from "./JobRunnerFailure.ts"
 import { type JobReport, JobsReply, OneReply, reportOf } from "./JobsReply.ts"
+import * as StallWatch from "./StallWatch.ts"
 
 export type { JobReport } from "./JobsReply.ts"
 
@@ -161,7 +165,7 @@ export const component = Component.dispatcher({
     /** retry: the leg is tried again with the jobs that failed; report: the reply holds them, as failed. */
     onFailure: Fields.orElse(Schema.Literals(["retry", "report"]), "retry")
   }),
-  make: Effect.fnUntraced(function* (options, { folder }) {
+  make: Effect.fnUntraced(function* (options, { folder, pipeline }) {
     const path = (yield* Path.Path).resolve(folder, options.module)
     const exported = yield* Effect.tryPromise({
       try: () => import(pathToFileURL(path).href) as Promise<Readonly<Record<string, unknown>>>,
@@ -190,14 +194,30 @@ export const component = Component.dispatcher({
       const expected = `one of the jobs that run: ${wanted.join(", ")}`
       return yield* wrong(["jobs", stranger], expected, stranger, wanted)
     }
+    Calls.guard()
+    const stalls = yield* StallWatch.make({
+      limitMillis: Math.max(...[options, ...Object.values(options.jobs ?? {})].map(timeoutMillis)),
+      folders: [dirname(path)]
+    })
     return make({
-      jobs: Object.fromEntries(wanted.map((name) => [name, exported[name] as Job])),
+      jobs: Object.fromEntries(
+        wanted.map((name) => [name, guarded(`${pipeline}: the job ${name}`, name, exported[name] as Job, stalls)])
+      ),
       limits,
       timeout,
       onFailure: onFailure === "report" ? () => "report" : undefined
     })
   })
 })
+
+const timeoutMillis = ({ timeout = Duration.zero }: { readonly timeout?: Duration.Duration }): number =>
+  Duration.toMillis(timeout)
+
+/** Under its name, so that it cannot end the process, and is named when it never gives the thread back. */
+const guarded =
+  (mark: string, job: string, f: Job, stalls: StallWatch.StallWatch): Job =>
+  (input) =>
+    stalls.call(mark, () => contained(Calls.make(input.event, "job", { job }), () => f(input)))
 
 const wrong = (path: ReadonlyArray<string>, expected: string, found: unknown, known?: ReadonlyArray<string>) =>
   new Component.OptionsError({ problems: [{ path, expected, found, words: known }] })

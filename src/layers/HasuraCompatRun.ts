@@ -1,10 +1,10 @@
 /** Runs the jobs of an event handler: all start together, each runs to its own end, and each is told. */
-import { type Context, Duration, Effect, Exit, Fiber, Scheduler } from "effect"
-import { isLater } from "../services/Ready.ts"
+import { Duration } from "effect"
+import { contained } from "./ContainedJob.ts"
 import * as Calls from "./EventModulesCalls.ts"
 import { getObjectSafely, log } from "./HasuraCompatHelpers.ts"
 import { plainJobs } from "./HasuraCompatJobs.ts"
-import { isPromise, type JobFailure, type JobOutcome, type JobSpec } from "./JobRunner.ts"
+import type { JobFailure, JobOutcome, JobSpec } from "./JobRunner.ts"
 
 export type JobFunction<Options = any> = (
   event: string,
@@ -112,35 +112,13 @@ const specOf = (
       const call = Calls.make(parent?.event ?? event, "job", { job: name, jobs: parent?.jobs })
       try {
         if (typeof func !== "function") throw new Error("Job func not a function")
-        const returned = Calls.inside(call, () => func(event, hasuraEvent, given, { signal }))
-        // It fails at once, below: nobody waits for what it returned.
-        if (isPromise(returned) && call.exits.length > 0) returned.then(undefined, () => {})
-        if (isLater(returned)) return effectOf(call, returned as Effect.Effect<unknown, unknown>)
-        return isPromise(returned) ? returned.then((value) => refuseExit(call, value)) : returned
+        return contained(call, () => func(event, hasuraEvent, given, { signal }))
       } finally {
         onStart()
-        refuseExit(call, undefined)
       }
     }
   }
 }
-
-/** A job that asked for the end of the process has failed, also where it caught what it was told. */
-const refuseExit = <A>({ exits }: Calls.Call, value: A): A => {
-  if (exits.length > 0) throw new Calls.ProcessEndRefused(exits[0]!.words)
-  return value
-}
-
-/** An effect as part of a call: with a scheduler of its own, as one that is shared would run others' effects in its name. */
-const effectOf = (call: Calls.Call, effect: Effect.Effect<unknown, unknown>): Effect.Effect<unknown, unknown> =>
-  Effect.contextWith((context: Context.Context<never>) =>
-    Effect.callback<unknown, unknown>((resume) => {
-      const scheduler = new Scheduler.MixedScheduler()
-      const fiber = Calls.inside(call, () => Effect.runForkWith(context)(effect, { scheduler }))
-      fiber.addObserver((exit) => Calls.outside(() => resume(Exit.map(exit, (value) => refuseExit(call, value)))))
-      return Fiber.interrupt(fiber)
-    })
-  )
 
 const entryOf = (event: string, { func, options }: Job, outcome: JobOutcome): JobResult => {
   const { attempts, millis, ok, startedAt } = outcome

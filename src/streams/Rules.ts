@@ -165,6 +165,7 @@ const moved = (read: Path.Path, end: "from" | "to", wanted: unknown): Rule => {
     },
     why: (from) => {
       const { after, before } = pair(from)
+      if (Equal.equals(before, after)) return `${read.text} stayed ${show(after)}`
       return `${read.text} went from ${show(before)} to ${show(after)}, not ${end} ${show(wanted)}`
     }
   }

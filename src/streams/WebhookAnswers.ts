@@ -141,8 +141,9 @@ const detectedOf = ({ error, jobs, name, v2 }: Entry) => ({
   ...(error !== undefined && { error })
 })
 
-/** A job of version 0 as version 2 says it. */
+/** A job of version 0 as version 2 says it; what a handler returned of its own stays what it is. */
 const jobOf = (job: unknown): unknown => {
+  if (typeof job !== "object" || job === null || !("completed" in job)) return job
   const { completed, duration, name, result } = job as Readonly<Record<string, unknown>>
   if (completed === true) return { name, durationMs: duration, result, completed }
   return { name, durationMs: duration, result: `Job func crashed: ${result}`, completed: false, error: result }

@@ -142,6 +142,11 @@ describe("the endpoint for Hasura", () => {
           "done",
           'return await run(event, hasuraEvent, [job(async function bad() { throw new Error("no connection") })])'
         ),
+        "c.odd.js": moduleOf(
+          "done",
+          "return await run(event, hasuraEvent, [job(async function odd() { return 1n }, { n: 1n, m: 2 })])"
+        ),
+        "c.own.js": moduleOf("done", "return [{ n: 150 }]"),
         "d.throws.js": `exports.detector = () => { throw new Error("no column") }; exports.handler = () => {}`,
         "e.other.js": moduleOf("other", two),
         "f.broken.js": "exports.detector = 7"
@@ -155,6 +160,8 @@ describe("the endpoint for Hasura", () => {
         ["a.crash", true],
         ["b.exit", true],
         ["c.fails", true],
+        ["c.odd", true],
+        ["c.own", true],
         ["d.throws", false],
         ["e.other", false]
       ]
@@ -164,6 +171,12 @@ describe("the endpoint for Hasura", () => {
       completed: false,
       result: "Job func crashed: no connection"
     })
+    assert.deepInclude(found[3]!.jobs![0]!, {
+      name: "odd",
+      options: { n: "[a result that JSON cannot hold: bigint]", m: 2 },
+      result: "[a result that JSON cannot hold: bigint]"
+    })
+    assert.deepStrictEqual(found[4]!.jobs, [{ n: 150 }])
     const { stdout } = await Program.run(folder.path, ["explain", "a"])
     assert.include(stdout, "  broke d.throws: no column\n")
     assert.include(stdout, "the handler crashed: text")
