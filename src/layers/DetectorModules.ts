@@ -16,6 +16,7 @@ import { jobsOf } from "./HasuraCompatJobs.ts"
 import { type JobResult, timesOf } from "./HasuraCompatRun.ts"
 import { entriesOf } from "./HasuraCompatSummary.ts"
 import { Told } from "./HasuraCompatTold.ts"
+import * as HeldByJson from "./HeldByJson.ts"
 import { JobRunner } from "./JobRunner.ts"
 import * as ModuleWorker from "./ModuleWorker.ts"
 import * as StallWatch from "./StallWatch.ts"
@@ -97,7 +98,7 @@ const replyOf = ({ crashed, jobs, name }: Handled): Reply => {
     const done: Done = { name, jobs: undefined, error: crashed }
     return { ...accepted(done), note: `the handler crashed: ${crashed}` }
   }
-  const told = json(jobs)
+  const told = HeldByJson.whole(jobs)
   const entries = entriesOf(jobs)
   const done: Done = entries.length === 0 ? { name, jobs: told } : { name, jobs: told, v2: entries.map(versionTwo) }
   return { ...accepted(done), note: noteOf(entries), jobs: entries.map(jobNoteOf) }
@@ -114,10 +115,10 @@ const jobNoteOf = ({ completed, duration, name, result }: JobResult): JobNote =>
 const versionTwo = (entry: JobResult): unknown => {
   const { completed, duration, name, options } = entry
   const times = timesOf(entry)
-  const result = json(entry.result)
+  const result = HeldByJson.whole(entry.result)
   return {
     name: name || "anonymous",
-    options: holds(options) ? options : held(options),
+    options: HeldByJson.part(options),
     durationMs: duration,
     result: completed ? result : `Job func crashed: ${result}`,
     completed,
@@ -136,39 +137,6 @@ const noteOf = (entries: ReturnType<typeof entriesOf>): string => {
 }
 
 const count = (jobs: number): string => `${jobs} ${jobs === 1 ? "job" : "jobs"}`
-
-/** What JSON cannot hold must not cost the others their answer. */
-const json = (jobs: unknown): unknown => {
-  if (holds(jobs)) return jobs
-  if (!Array.isArray(jobs)) return unheld(jobs)
-  return jobs.map((one) => (holds(one) ? one : held(one)))
-}
-
-const holds = (value: unknown): boolean => {
-  try {
-    JSON.stringify(value)
-    return true
-  } catch {
-    return false
-  }
-}
-
-/** The parts of it that JSON can hold, and words for the others. */
-const held = (value: unknown): unknown => {
-  if (typeof value !== "object" || value === null) return unheld(value)
-  const parts: Record<string, unknown> = {}
-  for (const name of Object.keys(value)) {
-    try {
-      const part = (value as Record<string, unknown>)[name]
-      parts[name] = holds(part) ? part : name === "options" ? held(part) : unheld(part)
-    } catch {
-      // A getter that throws is left out.
-    }
-  }
-  return parts
-}
-
-const unheld = (value: unknown): string => `[a result that JSON cannot hold: ${typeof value}]`
 
 const JobFields = Schema.Struct({
   /** For each try. */

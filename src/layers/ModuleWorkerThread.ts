@@ -8,6 +8,7 @@ import { type Handled, InProcess, type Verdicts } from "./EventModulesRun.ts"
 import { Watch } from "./EventModulesWatch.ts"
 import { jobsOf } from "./HasuraCompatJobs.ts"
 import { timesOf } from "./HasuraCompatRun.ts"
+import * as HeldByJson from "./HeldByJson.ts"
 import { JobRunner } from "./JobRunner.ts"
 import { type Ask, runnerOptions, type Start, type Tell } from "./ModuleWorkerProtocol.ts"
 import { Marks } from "./StallWatchMarks.ts"
@@ -138,7 +139,8 @@ const tellHandled = (id: number, handled: Handled) => {
     tell({ kind: "handled", id, handled, times })
   } catch {
     try {
-      const jobs: unknown = handled.jobs === undefined ? undefined : JSON.parse(JSON.stringify(handled.jobs))
+      const jobs: unknown =
+        handled.jobs === undefined ? undefined : JSON.parse(JSON.stringify(HeldByJson.whole(handled.jobs)))
       tell({ kind: "handled", id, handled: { ...handled, jobs }, times })
     } catch (error) {
       const crashed = `it returned what cannot leave its worker: ${Calls.words(error)}`

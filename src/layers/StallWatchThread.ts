@@ -75,13 +75,19 @@ const connect = (): Session | undefined => {
   }
 }
 
+/** Detectors are marked together, since a mark for each would cost as much as they do: the file says which it is. */
+const namedBy = (mark: string | undefined, place: string | undefined): string | undefined => {
+  const module = place === undefined ? undefined : /([^/\\]+)\.\w+(?::\d+)*$/.exec(place)?.[1]
+  return module === undefined ? mark : mark?.replace(/\ba detector$/, `the detector of ${module}`)
+}
+
 /** Names who keeps the thread: what is marked, else whose file it is in, else who has not ended. */
 const judge = (stall: Stall): void => {
   const { stack } = stall
   if (stack === undefined && stillness.millis < settings.limitMillis + graceMillis) return
   const own = placeIn(stack ?? "", settings.folders)
   const at = own ?? firstPlace(stack ?? "")
-  const name = reader.current() ?? own ?? open()
+  const name = namedBy(reader.current(), own) ?? own ?? open()
   const since = `has not yielded for ${settings.limitMillis / 1000} s`
   const where = at === undefined || at === name ? "" : ` (at ${at})`
   if (name === undefined) {

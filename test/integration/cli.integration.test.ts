@@ -129,7 +129,7 @@ describe("sluice", () => {
       assert.notMatch(text, /\n\s+at /)
     }
     assert.match(ended.stderr, /POST http:\/\/127\.0\.0\.1:9\/hook\/\$\{SEC\} cannot be reached/)
-    assert.match(ended.stderr, /thrown outside of any message: late/)
+    assert.match(ended.stderr, /thrown outside of any message by the job late of message: late/)
     assert.strictEqual(ended.code, 0, ended.stderr)
     hook.remove()
   })

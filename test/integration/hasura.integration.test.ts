@@ -191,19 +191,27 @@ describe("the endpoint for Hasura", () => {
     assert.match(checked.stderr, /pipelines\.hasura\.detect\.directory: expected modules that can be used/)
   })
 
-  it("names the module that never yields, ends with 1, and loses nothing", async () => {
-    const { post, running } = await start(
-      { "move.loops.js": moduleOf("done", "for (;;) {}"), "move.other.js": moduleOf("other", "return []") },
-      {}
-    )
-    const asked = post(payload("a", "done")).then(
-      ({ status }) => status,
-      () => "cut"
-    )
-    const { code, stderr } = await running.ended
-    assert.strictEqual(code, 1)
-    assert.match(stderr, /move\.loops/)
-    // It was not answered as done, so it comes again.
-    assert.strictEqual(await asked, "cut")
-  }, 60_000)
+  const loops = {
+    handler: moduleOf("done", "for (;;) {}"),
+    detector: "exports.detector = () => { for (;;) {} }; exports.handler = () => {}"
+  }
+  it.each(["handler", "detector"] as const)(
+    "names the %s that never yields, ends with 1, and loses nothing",
+    async (part) => {
+      const { post, running } = await start({
+        "move.loops.js": loops[part],
+        "move.other.js": moduleOf("other", "return []")
+      })
+      const asked = post(payload("a", "done")).then(
+        ({ status }) => status,
+        () => "cut"
+      )
+      const { code, stderr } = await running.ended
+      assert.strictEqual(code, 1)
+      assert.match(stderr, part === "detector" ? /the detector of move\.loops has not/ : /hasura: move\.loops has not/)
+      // It was not answered as done, so it comes again.
+      assert.strictEqual(await asked, "cut")
+    },
+    60_000
+  )
 })

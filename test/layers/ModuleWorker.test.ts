@@ -106,6 +106,24 @@ describe("ModuleWorker", () => {
       }).pipe(Effect.scoped)
   )
 
+  it.live("a result that cannot leave the worker costs the others nothing", () =>
+    Effect.gen(function* () {
+      const { modules } = yield* run({
+        "a.odd": module(
+          "return true",
+          "return [{ result: { get x() { throw 'g' } }, completed: true }, { result: () => 1, n: 2 }, { result: 'kept' }]"
+        )
+      })
+      const { crashed, jobs } = yield* wait(modules.handle("a.odd", {}))
+      assert.isUndefined(crashed)
+      assert.deepStrictEqual(jobs, [
+        { result: "[a result that JSON cannot hold: object]", completed: true },
+        { n: 2 },
+        { result: "kept" }
+      ])
+    }).pipe(Effect.scoped)
+  )
+
   it.live("sets a module aside that has cost three workers, and the others go on", () =>
     Effect.gen(function* () {
       const { modules, said } = yield* run({ "a.hangs": hangs, "b.yes": yes })
