@@ -114,9 +114,7 @@ export const define = <
     detectors,
     legs: [
       ...dispatch.map((leg, i) => legOf(leg, i, failures)),
-      ...detectors.flatMap(({ acts, events, name }) =>
-        acts === undefined ? [] : [legOf({ name, on: events, run: acts }, 0, failures)]
-      )
+      ...detectors.flatMap((detector) => actingOf(detector, failures))
     ],
     publishes: publish.map(({ key, name, to, value, when }, i) => ({
       name: name ?? `publish.${i}:${to.name}`,
@@ -199,6 +197,21 @@ const legOf = (leg: LegOptions<unknown>, i: number, failures: Readonly<Record<st
     dispatcher,
     verdict: (cause) => verdictOf(cause, failures)
   }
+}
+
+/** Some detectors learn events while they run: they are asked when one comes. */
+const actingOf = (detector: Detector, failures: Readonly<Record<string, Policy>>): ReadonlyArray<LegPlan> => {
+  const { acts, name } = detector
+  if (acts === undefined) return []
+  const leg = legOf({ name, run: acts }, 0, failures)
+  return [
+    {
+      ...leg,
+      get on() {
+        return detector.events
+      }
+    }
+  ]
 }
 
 const verdictOf = (cause: Cause.Cause<unknown>, failures: Readonly<Record<string, Policy>>): Verdict => {

@@ -11,7 +11,7 @@ import * as DetectorRules from "../../src/layers/DetectorRules.ts"
 import * as PublisherMemory from "../../src/layers/PublisherMemory.ts"
 import { DecodeError } from "../../src/services/Codec.ts"
 import { DeadLetters, DeadLettersError } from "../../src/services/DeadLetters.ts"
-import { DetectError } from "../../src/services/Detector.ts"
+import { DetectError, type Detector } from "../../src/services/Detector.ts"
 import { DispatchError } from "../../src/services/Dispatcher.ts"
 import { accepted } from "../../src/services/Reply.ts"
 import * as Define from "../../src/streams/Define.ts"
@@ -291,6 +291,34 @@ describe("Road", () => {
       const answering = SourceMemory.fromIterable([{ id: "1", payload: "no" }], { answers: true })
       yield* Define.run(plan(answering, {}))
       assert.deepStrictEqual(tags(answering), [["1", "Refused"]])
+    }).pipe(Effect.provide(DeadLettersMemory.layer))
+  )
+
+  it.effect("has a detector that brings its own leg act on what it finds, also on events that it learns later", () =>
+    Effect.gen(function* () {
+      const names = ["first"]
+      const acted: Array<string> = []
+      const learning: Detector = {
+        name: "learning",
+        get events() {
+          return [...names]
+        },
+        detect: (event) => {
+          const name = String(event.payload)
+          if (!names.includes(name)) names.push(name)
+          return [{ name, event }]
+        },
+        acts: {
+          name: "learning",
+          dispatch: ({ name }) => {
+            acted.push(name)
+            return accepted(null)
+          }
+        }
+      }
+      const source = SourceMemory.fromIterable(["first", "second"].map((payload) => ({ payload: `"${payload}"` })))
+      yield* Define.run(Define.define({ name: "learning", source, decode, detect: [learning] }))
+      assert.deepStrictEqual(acted, ["first", "second"])
     }).pipe(Effect.provide(DeadLettersMemory.layer))
   )
 
