@@ -2,10 +2,11 @@
 import { dirname } from "node:path"
 import { Duration, Effect, Path, Schema } from "effect"
 import * as Component from "../services/Component.ts"
-import type { Detector, Explanation } from "../services/Detector.ts"
-import type { Dispatcher } from "../services/Dispatcher.ts"
+import { DetectError, type Detector, type Explanation } from "../services/Detector.ts"
+import { DispatchError, type Dispatcher } from "../services/Dispatcher.ts"
 import type { Detection, Event } from "../services/Event.ts"
 import * as Fields from "../services/Fields.ts"
+import { later, type Ready } from "../services/Ready.ts"
 import { accepted, type JobNote, type Reply } from "../services/Reply.ts"
 import * as EventModules from "./EventModules.ts"
 import * as Calls from "./EventModulesCalls.ts"
@@ -45,9 +46,11 @@ const nothing: ReadonlyArray<Detection> = []
 export const make = (modules: Modules, told?: Told): ActingDetector => {
   // What was said about an event, for its journal and for the handlers; gone with the event.
   const said = new WeakMap<Event, Verdicts>()
-  const found = (event: Event, verdicts: Verdicts): ReadonlyArray<Detection> => {
+  const found = (event: Event, verdicts: Verdicts): Ready<ReadonlyArray<Detection>, DetectError> => {
     said.set(event, verdicts)
     told?.detected(event, verdicts)
+    // Nobody has looked at it: that is not the same as nothing detected.
+    if (modules.over !== undefined) return Effect.fail(new DetectError({ detector: "modules", reason: modules.over }))
     if (verdicts.found.length === 0) return nothing
     return verdicts.found.map((name) => ({ name, event }))
   }
@@ -62,9 +65,9 @@ export const make = (modules: Modules, told?: Told): ActingDetector => {
     detect: (event) => {
       const verdicts = modules.detect(event.payload)
       return verdicts instanceof Promise
-        ? Effect.map(
+        ? Effect.flatMap(
             Effect.promise(() => verdicts),
-            (verdicts) => found(event, verdicts)
+            (verdicts) => later(found(event, verdicts))
           )
         : found(event, verdicts)
     },
@@ -81,16 +84,19 @@ export const make = (modules: Modules, told?: Told): ActingDetector => {
     acts: {
       name: "modules",
       dispatch: ({ event, name }) =>
-        Effect.map(
+        Effect.flatMap(
           Effect.promise(() => modules.handle(name, event.payload, said.get(event))),
           (handled) => {
             told?.handled(event, handled)
-            return replyOf(handled)
+            return handled.isLost === true ? lost(handled) : Effect.succeed(replyOf(handled))
           }
         )
     }
   }
 }
+
+const lost = ({ crashed = "", name }: Handled): Effect.Effect<never, DispatchError> =>
+  Effect.fail(new DispatchError({ reason: `${name}: ${crashed}`, presence: "answered", retryable: false }))
 
 /** A crashed handler and a failed job are told in the reply; neither is a failure of the pipeline. */
 const replyOf = ({ crashed, jobs, name }: Handled): Reply => {

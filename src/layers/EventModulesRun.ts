@@ -15,12 +15,16 @@ export interface Handled {
   readonly jobs: unknown
   /** Why it crashed. */
   readonly crashed: string | undefined
+  /** It did not crash by its own doing, and what it did is not known: its event is kept for somebody to look at. */
+  readonly isLost?: boolean | undefined
 }
 
 /** Event modules that can be asked, wherever their code runs. */
 export interface Modules {
   readonly names: ReadonlyArray<string>
   readonly problems: ReadonlyArray<ModuleProblem>
+  /** Why none of them can be asked any more. */
+  readonly over?: string | undefined
   /** At once where no module makes one wait. Never throws or rejects. */
   readonly detect: (payload: unknown) => Verdicts | Promise<Verdicts>
   /** Never throws or rejects. `verdicts` are those that found the event, where they are at hand. */
@@ -92,7 +96,8 @@ export class InProcess implements Asking, Modules {
 
   async handle(event: string, payload: unknown, verdicts?: Verdicts): Promise<Handled> {
     const entry = (verdicts instanceof Round ? verdicts.entryOf(event) : undefined) ?? this.byEvent.get(event)
-    if (entry === undefined) return { name: event, jobs: undefined, crashed: "there is no such module any more" }
+    if (entry === undefined)
+      return { name: event, jobs: undefined, crashed: "there is no such module any more", isLost: true }
     // What its detector wrote it finds again, as it always has; what others wrote it does not.
     const own = verdicts instanceof Round ? verdicts.owned?.get(event) : undefined
     const call = Calls.make(event, "handler", { jobs: this.options.jobs })

@@ -112,7 +112,7 @@ class ModuleWorker implements Modules {
   /** Whether the worker takes calls: before that they wait here. */
   private isReady = false
   /** Why there will be no worker any more. */
-  private over: string | undefined
+  over: string | undefined
   private timer: NodeJS.Timeout | undefined
 
   constructor(options: Options) {
@@ -166,7 +166,7 @@ class ModuleWorker implements Modules {
     const id = this.nextId
     this.nextId = id === 0x7fff_ffff ? 1 : id + 1
     this.calls.set(id, call)
-    if (this.over !== undefined) this.answerWithout(id, call, this.over)
+    if (this.over !== undefined) this.answerWithout(id, call, this.over, true)
     else if (this.isReady) this.send(id, call)
   }
 
@@ -272,18 +272,19 @@ class ModuleWorker implements Modules {
       // Others must not cost it its work: it runs again from its beginning, as after any other loss of a process.
       one.began = false
     } else {
-      this.answerWithout(id, one, `its worker was lost ${lossesMax} times while it ran, the last time as ${words}`)
+      const reason = `its worker was lost ${lossesMax} times while it ran, the last time as ${words}`
+      this.answerWithout(id, one, reason, true)
     }
   }
 
   private giveUp(reason: string): void {
     this.over ??= reason
-    for (const [id, call] of this.calls) this.answerWithout(id, call, reason)
+    for (const [id, call] of this.calls) this.answerWithout(id, call, reason, true)
   }
 
-  private answerWithout(id: number, call: Detecting | Handling, words: string): void {
+  private answerWithout(id: number, call: Detecting | Handling, words: string, isLost = false): void {
     this.calls.delete(id)
-    if (call.kind === "handle") return call.end({ name: call.event, jobs: undefined, crashed: words })
+    if (call.kind === "handle") return call.end({ name: call.event, jobs: undefined, crashed: words, isLost })
     const broke = new Map(this.names.map((name) => [name, words]))
     call.end(new Found({ found: [], asked: this.names, broke }, undefined, id))
   }

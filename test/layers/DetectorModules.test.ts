@@ -2,10 +2,14 @@
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Result, Schema } from "effect"
+import * as CodecJson from "../../src/layers/CodecJson.ts"
+import * as DeadLettersMemory from "../../src/layers/DeadLettersMemory.ts"
 import * as DetectorModules from "../../src/layers/DetectorModules.ts"
+import type { Modules } from "../../src/layers/EventModulesRun.ts"
 import type { OptionsError } from "../../src/services/Component.ts"
 import type { Event } from "../../src/services/Event.ts"
 import { later } from "../../src/services/Ready.ts"
+import * as Define from "../../src/streams/Define.ts"
 import * as SourceMemory from "../../src/streams/SourceMemory.ts"
 import { directory, moduleOf, update } from "./EventModulesKit.ts"
 
@@ -297,4 +301,31 @@ export const handler = (event, h) => run(event, h, [
         ])
       }
     }))
+
+  test("keeps what nobody has looked at, and what was lost under a handler, instead of calling it done", () =>
+    Effect.gen(function* () {
+      const settled = Effect.fnUntraced(function* (modules: Partial<Modules>) {
+        const whole: Modules = {
+          names: ["a"],
+          problems: [],
+          detect: () => ({ found: ["a"], asked: ["a"], broke: new Map() }),
+          handle: async (name) => ({ name, jobs: [], crashed: undefined }),
+          ...modules
+        }
+        const source = SourceMemory.fromIterable([{ payload: {} }])
+        const detect = [DetectorModules.make(whole)]
+        yield* Define.run(Define.define({ name: "moves", source, decode: CodecJson.make(), detect }))
+        return source.settled.map(({ settlement }) => [settlement._tag, "reason" in settlement && settlement.reason])
+      })
+      assert.deepStrictEqual(yield* settled({}), [["Acked", false]])
+      const crashed = async (name: string) => ({ name, jobs: undefined, crashed: "its own fault" })
+      assert.deepStrictEqual(yield* settled({ handle: crashed }), [["Acked", false]])
+      const lost = async (name: string) => ({ name, jobs: undefined, crashed: "its worker was lost", isLost: true })
+      assert.deepStrictEqual(yield* settled({ handle: lost }), [["Buried", "a: its worker was lost"]])
+      const over = "the worker of the modules was lost 20 times"
+      const none = { found: [], asked: ["a"], broke: new Map([["a", over]]) }
+      assert.deepStrictEqual(yield* settled({ over, detect: async () => none }), [
+        ["Buried", `a detector broke: modules: ${over}`]
+      ])
+    }).pipe(Effect.provide(DeadLettersMemory.layer)))
 })
