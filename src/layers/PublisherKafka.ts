@@ -17,6 +17,7 @@ import type { Transact } from "../services/Source.ts"
 import * as KafkaOptions from "../streams/KafkaOptions.ts"
 import * as TopicName from "../streams/TopicName.ts"
 import * as KafkaTopics from "./KafkaTopics.ts"
+
 export interface Options extends ProducerOptions {
   /** One topic for all, or a name for each message. */
   readonly topic: string | TopicName.TopicName

@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as SchemaProtobuf from "../../src/layers/SchemaProtobuf.ts"
+import { generator, pick, type Random } from "./Random.ts"
 
 const language = SchemaProtobuf.make()
 const message = (fields: string, more = "") => `syntax = "proto3"; ${more} message A { ${fields} }`
@@ -141,20 +142,6 @@ describe("ProtobufConflicts", () => {
 
 /** Fields whose numbers are reserved, which readers of the wire skip; messages in an Any. */
 const gone = /^is no field of |^must name a message of the file$/
-
-type Random = (end: number) => number
-
-const generator = (seed: number): Random => {
-  let state = seed * 2_654_435_761
-  return (end) => {
-    state ^= state << 13
-    state ^= state >>> 17
-    state ^= state << 5
-    return (state >>> 0) % end
-  }
-}
-
-const pick = <A>(random: Random, from: ReadonlyArray<A>): A => from[random(from.length)]!
 
 interface Field {
   readonly id: number

@@ -4,6 +4,7 @@ import { Effect, Result } from "effect"
 import * as AvroTypes from "../../src/layers/AvroTypes.ts"
 import * as SchemaAvro from "../../src/layers/SchemaAvro.ts"
 import type { Validator } from "../../src/services/SchemaLanguage.ts"
+import { generator, pick, type Random } from "./Random.ts"
 
 const language = SchemaAvro.make()
 type Rule = "backward" | "forward" | "full" | "none"
@@ -238,20 +239,6 @@ describe("SchemaAvro.conflicts", () => {
 })
 
 const json = (schema: Validator, bytes: Uint8Array): unknown => Result.getOrThrow(schema.decode!(bytes))
-
-type Random = (end: number) => number
-
-const generator = (seed: number): Random => {
-  let state = seed * 2_654_435_761
-  return (end) => {
-    state ^= state << 13
-    state ^= state >>> 17
-    state ^= state << 5
-    return (state >>> 0) % end
-  }
-}
-
-const pick = <A>(random: Random, from: ReadonlyArray<A>): A => from[random(from.length)]!
 
 type Node = any
 

@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as SchemaJson from "../../src/layers/SchemaJson.ts"
+import { generator, pick, type Random } from "./Random.ts"
 
 const language = SchemaJson.make()
 const conflicts = (rule: "backward" | "forward" | "full" | "none", older: unknown, newer: unknown) =>
@@ -148,19 +149,6 @@ describe("SchemaJson.conflicts", () => {
   )
 })
 
-type Random = (end: number) => number
-
-const generator = (seed: number): Random => {
-  let state = seed * 2_654_435_761
-  return (end) => {
-    state ^= state << 13
-    state ^= state >>> 17
-    state ^= state << 5
-    return (state >>> 0) % end
-  }
-}
-
-const pick = <A>(random: Random, from: ReadonlyArray<A>): A => from[random(from.length)]!
 const names = ["a", "b", "ab", "c"]
 const scalars = [null, true, false, 0, 1, 2, 2.5, -3, 6, "", "a", "ab", "abc"]
 
