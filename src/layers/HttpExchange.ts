@@ -3,9 +3,10 @@ import { Buffer } from "node:buffer"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import type { Duplex } from "node:stream"
 import { Cause, Effect, Exit, Fiber } from "effect"
-import type { HttpRequest, HttpResponse } from "../services/HttpHost.ts"
+import type { HttpResponse } from "../services/HttpHost.ts"
 import { isLater, type Ready } from "../services/Ready.ts"
 import { type Link, Linked } from "../streams/Linked.ts"
+import { alone, Request } from "./HttpRequestRead.ts"
 import type { Found, HttpRoutes } from "./HttpRoutes.ts"
 
 export interface Options {
@@ -23,11 +24,6 @@ export const exchangesMax = 10_000
 const readingMax = 64 * 1024 * 1024
 /** Units: milliseconds for which the rest of a refused body is let in. */
 const lingerMillis = 1_000
-
-const noBody = new Uint8Array(0)
-
-/** Units: bytes that a head may have beside its body. */
-const packetBytes = 4096
 
 /** The requests at work on one server. */
 export class HttpExchanges {
@@ -259,46 +255,6 @@ class Exchange implements Link<Exchange> {
     if (this.outgoing.headersSent) this.outgoing.destroy()
     else this.respond({ status: 500, headers: json, body: '{"error":"internal error"}' })
   }
-}
-
-/** What a route is given; most never look at the query. */
-class Request implements HttpRequest {
-  readonly method: string
-  readonly path: string
-  readonly params: Readonly<Record<string, string>>
-  readonly headers: Readonly<Record<string, string>>
-  body: Uint8Array = noBody
-  private readonly search: string
-  private readonly incoming: IncomingMessage
-
-  constructor(incoming: IncomingMessage, path: string, query: number, params: Readonly<Record<string, string>>) {
-    this.method = incoming.method!
-    this.path = path
-    this.params = params
-    this.search = query < 0 ? "" : incoming.url!.slice(query + 1)
-    this.headers = headersOf(incoming)
-    this.incoming = incoming
-  }
-
-  get query(): URLSearchParams {
-    return this.search === "" ? noQuery : new URLSearchParams(this.search)
-  }
-
-  get remote(): string | undefined {
-    return this.incoming.socket.remoteAddress
-  }
-}
-
-const noQuery = new URLSearchParams()
-
-/** What is a small part of a larger packet would keep all of it. */
-const alone = (chunk: Buffer): Uint8Array =>
-  chunk.buffer.byteLength > 2 * chunk.byteLength + packetBytes ? Uint8Array.from(chunk) : chunk
-
-/** Node joins repeated headers itself, but for `set-cookie`, which no request has. */
-const headersOf = ({ headers }: IncomingMessage): Readonly<Record<string, string>> => {
-  if (headers["set-cookie"] === undefined) return headers as Readonly<Record<string, string>>
-  return { ...headers, "set-cookie": headers["set-cookie"].join(", ") } as Readonly<Record<string, string>>
 }
 
 const headOf = ({ body, headers, status }: HttpResponse): Record<string, string | number> => {
