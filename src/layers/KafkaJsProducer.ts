@@ -29,6 +29,9 @@ const compressions = {
 /** Tries again are ours: they are counted and told. The vendor insists on one where it is idempotent. */
 const retry = { initialRetryTime: 100, retries: 1, maxRetryTime: 1_000 }
 
+/** Only the producer that sent a batch can send it again so that the cluster knows it: a short trouble makes nothing twice. */
+const idempotentRetry = { ...retry, retries: 3 }
+
 interface Session {
   readonly producer: VendorProducer
   readonly close: () => void
@@ -49,7 +52,12 @@ export const make = (options: ProducerOptions): Effect.Effect<Producer, never, S
       const { idempotent } = options
       free.push(
         yield* session(options.connection, (kafka) =>
-          kafka.producer({ createPartitioner, allowAutoTopicCreation: true, idempotent, retry })
+          kafka.producer({
+            createPartitioner,
+            allowAutoTopicCreation: true,
+            idempotent,
+            retry: idempotent ? idempotentRetry : retry
+          })
         )
       )
     }

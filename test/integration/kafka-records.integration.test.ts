@@ -10,6 +10,9 @@ interface Codec {
 
 const { CompressionCodecs, CompressionTypes } = kafkajs
 
+/** Sorted. A batch may be there again when the broker was too busy to confirm it. */
+const unique = (texts: ReadonlyArray<string>): ReadonlyArray<string> => [...new Set(texts)].sort()
+
 describe.skipIf(Kafka.reason !== undefined)("kafka records", () => {
   let kit: Kafka.Kit
   beforeAll(async () => {
@@ -34,21 +37,23 @@ describe.skipIf(Kafka.reason !== undefined)("kafka records", () => {
     await kit.send(topic, records)
     const pipelines: Record<string, object> = {}
     const ways: Array<{ readonly name: keyof typeof types; readonly packed: string; readonly out: string }> = []
+    const group = Kafka.fresh("group")
     for (const name of Object.keys(types) as Array<keyof typeof types>) {
       const [packed, out] = [await kit.topic(name), await kit.topic("out")]
       pipelines[name] = {
-        source: source(topic, { group: Kafka.fresh(name) }),
+        source: source(topic, { group: `${group}-${name}` }),
         publish: [{ type: "kafka", topic: packed, compression: name }]
       }
       pipelines[`un${name}`] = {
-        source: source(packed, { group: Kafka.fresh(name) }),
+        source: source(packed, { group }),
         publish: [{ type: "kafka", topic: out }]
       }
       ways.push({ name, packed, out })
     }
     const running = Kafka.sluice({ pipelines }).start()
-    for (const { out } of ways) {
-      await Kafka.until(`all is in ${out}`, async () => (await kit.size(out)) >= records.length)
+    for (const { name, packed } of ways) {
+      await Kafka.drained(kit, `${group}-${name}`, topic)
+      await Kafka.drained(kit, group, packed)
     }
     assert.strictEqual((await running.stop()).code, 0, running.stderr())
     assert.deepStrictEqual(Kafka.warnings(running.lines()), [])
@@ -57,7 +62,7 @@ describe.skipIf(Kafka.reason !== undefined)("kafka records", () => {
     const readOf = async (topic: string) => {
       const all = await kit.read(topic)
       assert.deepStrictEqual(Kafka.disordered(all.map(({ value }) => Kafka.numberedOf(value))), [])
-      return all.map(({ key, value }) => `${key} ${value}`).sort()
+      return unique(all.map(({ key, value }) => `${key} ${value}`))
     }
     const codecs = CompressionCodecs as Partial<Record<Types, () => Codec>>
     for (const { name, out, packed } of ways) {
@@ -116,8 +121,8 @@ describe.skipIf(Kafka.reason !== undefined)("kafka records", () => {
       `${key === null ? "null" : `'${key.toString("base64")}'`}: ${value === null ? "null" : `'${value.toString("base64")}'`}`
     const sent = records.map(shown).sort()
     const copied = await kit.read(out)
-    assert.deepStrictEqual(copied.map(shown).sort(), sent)
-    assert.deepStrictEqual((await kit.read(bare)).map(shown).sort(), sent)
+    assert.deepStrictEqual(unique(copied.map(shown)), sent)
+    assert.deepStrictEqual(unique((await kit.read(bare)).map(shown)), sent)
     const { headers } = copied.find(({ key }) => String(key) === "headers")!
     const texts = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)]))
     assert.deepStrictEqual(texts, { one: "1", two: "last", none: "" })
@@ -155,7 +160,7 @@ describe.skipIf(Kafka.reason !== undefined)("kafka records", () => {
     assert.match(running.stderr(), /orders: received 24, acked 16, buried 8, given back 0/)
     const published = await kit.read(out)
     assert.deepStrictEqual(
-      published.map(({ key, value }) => `${key} ${JSON.parse(String(value)).n}`).sort(),
+      unique(published.map(({ key, value }) => `${key} ${JSON.parse(String(value)).n}`)),
       garbage.flatMap((_, n) => [`a ${n}`, `b ${n}`]).sort()
     )
     const letters: ReadonlyArray<{ reason: string; stage: string }> = await program.dlq("ls")

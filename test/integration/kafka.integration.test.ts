@@ -29,6 +29,9 @@ describe.skipIf(Kafka.reason !== undefined)("a kafka pipeline", () => {
       }
     }
   })
+  /** Records; a batch may be there again when the broker was too busy to confirm it. */
+  const distinct = (records: ReadonlyArray<Kafka.Read>): number =>
+    Kafka.firsts(records.map(({ value }) => Kafka.numberedOf(value))).length
   /** How often each record was asked for. */
   const times = (calls: ReadonlyArray<Kafka.Call>): ReadonlyMap<string, number> => {
     const count = new Map<string, number>()
@@ -55,7 +58,7 @@ describe.skipIf(Kafka.reason !== undefined)("a kafka pipeline", () => {
     assert.strictEqual(endpoint.calls.length, records.length)
     assert.deepStrictEqual(Kafka.overtaken(endpoint.calls), [])
     const published = await kit.read(out)
-    assert.strictEqual(published.length, records.length)
+    assert.strictEqual(distinct(published), records.length)
     for (const { key, value } of published) assert.strictEqual(String(key), Kafka.numberedOf(value).key)
     assert.deepStrictEqual(Kafka.disordered(published.map(({ value }) => Kafka.numberedOf(value))), [])
     assert.match(ended.stderr, /work: received 3000, acked 3000, buried 0, given back 0/)
@@ -137,7 +140,7 @@ describe.skipIf(Kafka.reason !== undefined)("a kafka pipeline", () => {
     )
     assert.deepStrictEqual(Kafka.overtaken(endpoint.calls), [])
     const published = await kit.read(out)
-    assert.strictEqual(published.length, flow.count())
+    assert.strictEqual(distinct(published), flow.count())
     assert.deepStrictEqual(Kafka.disordered(published.map(({ value }) => Kafka.numberedOf(value))), [])
     assert.deepStrictEqual(Kafka.warnings([...first.lines(), ...second.lines()]), [])
   })
