@@ -44,10 +44,11 @@ const nothing: ReadonlyArray<Detection> = []
 
 /** The detector of modules, wherever their code runs. `told` prints what the predecessor did. */
 export const make = (modules: Modules, told?: Told): ActingDetector => {
-  // What was said about an event, for its journal and for the handlers; gone with the event.
-  const said = new WeakMap<Event, Verdicts>()
+  // What was said about an event, for its journal and for the handlers, goes where the event goes. A `WeakMap` costs 0.5 µs.
+  const said = Symbol("said")
+  const looked = (event: Event) => event as Event & { [said]?: Verdicts }
   const found = (event: Event, verdicts: Verdicts): Ready<ReadonlyArray<Detection>, DetectError> => {
-    said.set(event, verdicts)
+    looked(event)[said] = verdicts
     told?.detected(event, verdicts)
     // Nobody has looked at it: that is not the same as nothing detected.
     if (modules.over !== undefined) return Effect.fail(new DetectError({ detector: "modules", reason: modules.over }))
@@ -72,7 +73,7 @@ export const make = (modules: Modules, told?: Told): ActingDetector => {
         : found(event, verdicts)
     },
     explain: (event): ReadonlyArray<Explanation> => {
-      const verdicts = said.get(event)
+      const verdicts = looked(event)[said]
       if (verdicts === undefined) return []
       const yes = new Set(verdicts.found)
       return verdicts.asked.map((name) => {
@@ -85,7 +86,7 @@ export const make = (modules: Modules, told?: Told): ActingDetector => {
       name: "modules",
       dispatch: ({ event, name }) =>
         Effect.flatMap(
-          Effect.promise(() => modules.handle(name, event.payload, said.get(event))),
+          Effect.promise(() => modules.handle(name, event.payload, looked(event)[said])),
           (handled) => {
             told?.handled(event, handled)
             return handled.isLost === true ? lost(handled) : Effect.succeed(replyOf(handled))

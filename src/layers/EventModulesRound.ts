@@ -4,6 +4,8 @@ import type { EventModule } from "./EventModules.ts"
 import * as Calls from "./EventModulesCalls.ts"
 import * as Copy from "./EventModulesCopy.ts"
 import { type TimeLimit, told, type Waiting } from "./EventModulesLimit.ts"
+import type { Snapshot } from "./EventModulesSnapshot.ts"
+import { beginTurn, endTurn } from "./HasuraCompatHelpers.ts"
 
 /** What the modules said about one payload. */
 export interface Verdicts {
@@ -24,6 +26,8 @@ export interface Entry {
   /** Set where its detector makes one wait: it runs as its own call from then on, so that what it leaves has a name. */
   scope: AsyncResource | undefined
   readonly call: Calls.Call
+  /** Its detector answers at once, as far as is known: it sees the payload itself, and what it writes is taken back. */
+  isQuick: boolean
   /** Its detector writes to the payload: it gets a copy of its own. */
   writes: boolean
 }
@@ -37,6 +41,7 @@ export const entryOf = (module: EventModule): Entry => {
     detector: module.detector,
     scope: isAsync ? Calls.scopeOf(call) : undefined,
     call,
+    isQuick: false,
     writes: false
   }
 }
@@ -50,6 +55,8 @@ export interface Asking {
   readonly parallel: boolean
   /** Detectors that answer at once run as this call, which is told whose turn it is. */
   readonly turn: Calls.Call
+  /** Of the payload that is being asked about. */
+  readonly snapshot: Snapshot
   /** Goes on with a round for as long as nothing makes it wait. */
   readonly inTurn: (round: Round) => Verdicts | Promise<Verdicts>
   readonly warn: (event: string, words: string) => void
@@ -65,19 +72,24 @@ export class Round implements Verdicts {
   private readonly asking: Asking
   private readonly entries: ReadonlyArray<Entry>
   private readonly payload: unknown
-  private shared: unknown
+  /** What all of them share beside the payload. */
+  private readonly context: object
+  /** Of all that keep it for longer than a turn. */
+  private copied: unknown
   /** Each module has a copy of its own: one of them wrote to what all of them saw, and is looked for. */
   private readonly apart: boolean
   private readonly refusals = Calls.refusals()
+  /** One of them wrote to what the others see, and it was taken back. */
+  private isSpoiled = false
   private resolve: ((verdicts: Verdicts) => void) | undefined
   private promise: Promise<Verdicts> | undefined
 
-  constructor(asking: Asking, entries: ReadonlyArray<Entry>, payload: unknown, apart: boolean) {
+  constructor(asking: Asking, entries: ReadonlyArray<Entry>, payload: unknown, apart?: object) {
     this.asking = asking
     this.entries = entries
     this.payload = payload
-    this.apart = apart
-    this.shared = apart ? undefined : Copy.copy(payload)
+    this.context = apart ?? {}
+    this.apart = apart !== undefined
   }
 
   get asked(): ReadonlyArray<string> {
@@ -88,22 +100,46 @@ export class Round implements Verdicts {
     return this.entries.find((entry) => entry.event === event)
   }
 
-  /** A plain loop: what a detector that answers at once costs beside its own work is a call and a try. */
   goOn(): Verdicts | Promise<Verdicts> {
-    const { apart, asking, entries, shared } = this
+    const isWaiting = this.apart ? this.askOn(undefined) : this.askTogether()
+    this.asking.turn.event = ""
+    return isWaiting || this.open > 0 ? this.promise! : this.ended()
+  }
+
+  /** Those that answer at once see the payload itself. */
+  private askTogether(): boolean {
+    const { snapshot } = this.asking
+    const seen = Copy.surface(this.payload, this.context)
+    if (seen === undefined || !snapshot.take(seen)) return this.askOn(this.shared())
+    beginTurn(seen)
+    const isWaiting = this.askOn(seen)
+    if (!endTurn()) this.isSpoiled = true
+    if (!snapshot.holds()) {
+      snapshot.restore()
+      this.isSpoiled = true
+    }
+    return isWaiting
+  }
+
+  /**
+   * Whether one that makes it wait is to answer before the next is asked. A plain loop: what a detector that answers at
+   * once costs beside its own work is a call and a try.
+   */
+  private askOn(payload: unknown): boolean {
+    const { apart, asking, entries } = this
     const { turn } = asking
     for (let i = this.next; i < entries.length; i++) {
       const entry = entries[i]!
       const { detector, event, scope } = entry
-      const seen = apart || entry.writes ? this.own(event) : shared
+      const seen = apart || entry.writes ? this.own(event) : entry.isQuick ? payload : this.shared()
       let answer: unknown
       try {
         if (scope === undefined) {
           turn.event = event
           answer = detector(event, seen)
         } else answer = scope.runInAsyncScope(detector, undefined, event, seen)
-        if (answer === false || answer === undefined) continue
-        if (typeof answer !== "object" || !isPromise(answer)) {
+        if (typeof answer !== "object" || answer === null || !isPromise(answer)) {
+          entry.isQuick = true
           if (answer) this.found.push(event)
           continue
         }
@@ -115,16 +151,15 @@ export class Round implements Verdicts {
       this.waitFor(entry, Promise.resolve(answer))
       if (asking.parallel) continue
       this.next = i + 1
-      turn.event = ""
-      return this.promise!
+      return true
     }
     this.next = entries.length
-    turn.event = ""
-    return this.open > 0 ? this.promise! : this.ended()
+    return false
   }
 
   private waitFor(entry: Entry, answer: Promise<unknown>): void {
     const { limit } = this.asking
+    entry.isQuick = false
     entry.scope ??= Calls.scopeOf(entry.call)
     this.promise ??= new Promise((resolve) => {
       this.resolve = resolve
@@ -166,8 +201,13 @@ export class Round implements Verdicts {
     }
   }
 
+  private shared(): unknown {
+    this.copied ??= Copy.copy(this.payload, this.context)
+    return this.copied
+  }
+
   private own(event: string): unknown {
-    const made = Copy.copy(this.payload)
+    const made = Copy.copy(this.payload, this.context)
     this.owned ??= new Map()
     this.owned.set(event, made)
     return made
@@ -183,15 +223,13 @@ export class Round implements Verdicts {
   private ended(): Verdicts | Promise<Verdicts> {
     if (Calls.refusals() !== this.refusals) this.takeRefusals()
     if (this.apart || this.owned !== undefined) this.findWriters()
-    if (!this.apart && !Copy.isSame(this.payload, this.shared)) {
-      this.shared = undefined
-      return this.asking.inTurn(new Round(this.asking, this.entries, this.payload, true))
-    }
+    if (this.copied !== undefined && !Copy.isSame(this.payload, this.context, this.copied)) this.isSpoiled = true
+    this.copied = undefined
+    if (this.isSpoiled) return this.asking.inTurn(new Round(this.asking, this.entries, this.payload, this.context))
     if (this.asking.parallel && this.found.length > 1) {
       const order = new Map(this.entries.map(({ event }, i) => [event, i]))
       this.found.sort((a, b) => order.get(a)! - order.get(b)!)
     }
-    this.shared = undefined
     return this
   }
 
@@ -210,7 +248,7 @@ export class Round implements Verdicts {
   private findWriters(): void {
     for (const [event, seen] of this.owned!) {
       const entry = this.entryOf(event)!
-      const writes = !Copy.isSame(this.payload, seen)
+      const writes = !Copy.isSame(this.payload, this.context, seen)
       if (writes && !entry.writes) {
         entry.writes = true
         this.asking.warn(event, "the detector changes its payload: it has a copy of its own from now on")
@@ -220,5 +258,4 @@ export class Round implements Verdicts {
   }
 }
 
-const isPromise = (value: object | null): value is PromiseLike<unknown> =>
-  value !== null && "then" in value && typeof value.then === "function"
+const isPromise = (value: object): value is PromiseLike<unknown> => "then" in value && typeof value.then === "function"

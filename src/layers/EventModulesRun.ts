@@ -4,6 +4,7 @@ import * as Calls from "./EventModulesCalls.ts"
 import * as Copy from "./EventModulesCopy.ts"
 import { TimeLimit, told } from "./EventModulesLimit.ts"
 import { type Asking, type Entry, entryOf, Round, type Verdicts } from "./EventModulesRound.ts"
+import { Snapshot } from "./EventModulesSnapshot.ts"
 import type { Jobs } from "./HasuraCompatJobs.ts"
 
 export type { Verdicts } from "./EventModulesRound.ts"
@@ -47,6 +48,7 @@ export class InProcess implements Asking, Modules {
   readonly options: Options
   readonly limit: TimeLimit
   readonly turn = Calls.make("", "detector")
+  readonly snapshot = new Snapshot()
   private readonly turnScope = Calls.scopeOf(this.turn)
   private entries: ReadonlyArray<Entry> = []
   private byEvent = new Map<string, Entry>()
@@ -82,7 +84,7 @@ export class InProcess implements Asking, Modules {
   }
 
   detect(payload: unknown): Verdicts | Promise<Verdicts> {
-    return this.inTurn(new Round(this, this.entries, withContext(payload), false))
+    return this.inTurn(new Round(this, this.entries, payload))
   }
 
   warn(event: string, words: string): void {
@@ -105,7 +107,7 @@ export class InProcess implements Asking, Modules {
     const { handler } = entry.module
     try {
       const jobs = await limit.bound(
-        Calls.inside(call, () => start(() => handler(event, own ?? Copy.copy(withContext(payload))))),
+        Calls.inside(call, () => start(() => handler(event, own ?? Copy.copy(payload, {})))),
         call,
         () => new Error(`no end within ${told(limit.millis)}`),
         (error) => this.warn(event, `the handler rejected too late: ${Calls.words(error)}`)
@@ -117,12 +119,6 @@ export class InProcess implements Asking, Modules {
     }
   }
 }
-
-/** What the predecessor adds to each payload. */
-const withContext = (payload: unknown): unknown =>
-  typeof payload === "object" && payload !== null && !Array.isArray(payload) && !("__context" in payload)
-    ? { ...payload, __context: {} }
-    : payload
 
 const start = async <A>(code: () => A): Promise<Awaited<A>> => await code()
 

@@ -1,4 +1,5 @@
 /** What event modules and jobs of the Hasura event detector are written with: the payload's parts, answers, simulators. */
+import * as Calls from "./EventModulesCalls.ts"
 
 /** What Hasura sends, as far as it came. */
 export interface HasuraEvent {
@@ -21,8 +22,54 @@ export interface Parsed {
   readonly operation: any
 }
 
+/**
+ * What detectors that are asked about the same payload have asked for already: the same, mostly. One value for the
+ * process, as `Calls.once` says.
+ */
+interface Asked {
+  payload: unknown
+  parts: Parsed | undefined
+  /** The rows in it, and whether a column of theirs has changed. */
+  rows: unknown
+  column: string | undefined
+  hasChanged: boolean
+}
+
+const nobodyAsked: Asked = {
+  payload: undefined,
+  parts: undefined,
+  rows: undefined,
+  column: undefined,
+  hasChanged: false
+}
+
+const asked = Calls.once<Asked>("hasura-asked", () => ({ ...nobodyAsked }))
+
+/** Until `endTurn` nobody changes this payload, or is asked again without a turn: what was found in it once holds. */
+export const beginTurn = (payload: object): void => {
+  asked.payload = payload
+  asked.rows = (payload as HasuraEvent)["event"]?.data
+}
+
+/** Whether the parts are still what they were when they were found: nobody wrote to them. */
+export const endTurn = (): boolean => {
+  const { parts, payload } = asked
+  Object.assign(asked, nobodyAsked)
+  if (parts === undefined) return true
+  const fresh = partsOf(payload)
+  for (const name in parts) if (!Object.is(parts[name as keyof Parsed], fresh[name as keyof Parsed])) return false
+  for (const name in fresh) if (!(name in parts)) return false
+  return true
+}
+
 /** The parts of a payload that modules ask for; what is not there is undefined. Never throws. */
 export const parseHasuraEvent = (hasuraEvent?: any): Parsed => {
+  if (hasuraEvent === undefined || hasuraEvent !== asked.payload) return partsOf(hasuraEvent)
+  asked.parts ??= partsOf(hasuraEvent)
+  return asked.parts
+}
+
+const partsOf = (hasuraEvent: any): Parsed => {
   const event = hasuraEvent?.event
   const variables = event?.session_variables
   let role: any
@@ -48,6 +95,15 @@ export const parseHasuraEvent = (hasuraEvent?: any): Parsed => {
  * Compared with `!==`, so that a column that holds JSON always counts as changed.
  */
 export const columnHasChanged = (column: string, hasuraData: HasuraData | null | undefined): boolean => {
+  if (hasuraData === undefined || hasuraData !== asked.rows) return hasChanged(column, hasuraData)
+  if (column !== asked.column) {
+    asked.hasChanged = hasChanged(column, hasuraData)
+    asked.column = column
+  }
+  return asked.hasChanged
+}
+
+const hasChanged = (column: string, hasuraData: HasuraData | null | undefined): boolean => {
   if (!column || !hasuraData) return false
   const { old: before, new: after } = hasuraData
   if (before === undefined || before === null || after === undefined || after === null) return false

@@ -184,7 +184,7 @@ describe("ZeroMQ", () => {
         yield* until("the first", () => first.seen.length > 500)
         const before = sent
         yield* first.handle.drain()
-        const taken = first.seen.length
+        const [taken, after] = [first.seen.length, sent]
         assert.deepStrictEqual(first.texts(), numbers(0, taken))
         assert.strictEqual((yield* first.handle.status).acked, taken)
         assert.isAtLeast(taken, before, "what had been sent before the stop")
@@ -193,8 +193,8 @@ describe("ZeroMQ", () => {
         yield* Fiber.interrupt(flow)
         yield* second.handle.drain()
         const [next] = second.texts().map(Number)
-        // What was sent at the very moment of leaving: a few milliseconds of a flow of one per millisecond.
-        assert.isAtMost(next! - taken, 100)
+        // What was sent while it left: a few milliseconds, on a machine that is not busy.
+        assert.isAtMost(next!, after + 100)
         assert.deepStrictEqual(second.texts(), numbers(next!, next! + second.seen.length))
       }).pipe(Effect.scoped, Effect.provide(layer))
     )

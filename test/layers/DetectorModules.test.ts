@@ -221,6 +221,38 @@ export const handler = (event, h) => run(event, h, [
       }
     }))
 
+  test("hands each module the parts of the payload as they are, whatever the others wrote to theirs", () =>
+    Effect.gen(function* () {
+      const imports = "const { columnHasChanged, parseHasuraEvent } = require('sluice/hasura')\n"
+      const first =
+        "(e, h) => { const parts = parseHasuraEvent(h); parts.operation = 'DELETE'; parts.more = 1; return true }"
+      const second =
+        "(e, h) => { const { operation, more } = parseHasuraEvent(h); return operation === 'UPDATE' && !more }"
+      const third = `(e, h) => {
+        const before = columnHasChanged('status', h.event.data)
+        h.event.data.new.status = 'new'
+        return before && !columnHasChanged('status', parseHasuraEvent(h).dbEvent)
+      }`
+      const changed = "(e, h) => columnHasChanged('status', h.event.data) && !columnHasChanged('amount', h.event.data)"
+      const place = yield* directory({
+        "a.js": imports + moduleOf(first),
+        "b.js": imports + moduleOf(second),
+        "c.js": imports + moduleOf(`async ${second}`),
+        "d.js": imports + moduleOf(third),
+        "e.js": imports + moduleOf(changed),
+        "f.js": imports + moduleOf(`async ${changed}`)
+      })
+      for (const options of [{}, { parallel: true }]) {
+        const detector = yield* made(place, options)
+        for (let i = 0; i < 3; i++) {
+          const event = eventOf(update({ status: "new", amount: 1 }, { status: "done", amount: 1 }))
+          assert.deepStrictEqual(yield* detect(detector, event), ["a", "b", "c", "d", "e", "f"])
+        }
+        const same = eventOf(update({ status: "new", amount: 1 }, { status: "new", amount: 1 }))
+        assert.deepStrictEqual(yield* detect(detector, same), ["a", "b", "c"])
+      }
+    }))
+
   test("holds back the jobs of one name over all events, and tries again what asks for it", () =>
     Effect.gen(function* () {
       const place = yield* directory({
