@@ -9,10 +9,10 @@ import { andThen, isLater } from "../services/Ready.ts"
 import type { SchemaLanguages } from "../services/SchemaLanguage.ts"
 import type { SchemaRegistry } from "../services/SchemaRegistry.ts"
 import type { Source } from "../services/Source.ts"
+import * as AnswerCount from "./AnswerCount.ts"
 import * as Gateway from "./Gateway.ts"
 import * as Answers from "./GatewayAnswers.ts"
 import * as GatewayApi from "./GatewayApi.ts"
-import * as GatewayCount from "./GatewayCount.ts"
 import * as GatewayFlask from "./GatewayFlask.ts"
 import { type Door, guarded } from "./GatewayGuard.ts"
 import * as GatewayOpenApi from "./GatewayOpenApi.ts"
@@ -59,7 +59,7 @@ export const make: (
     const send = yield* GatewaySend.make(gateway, intake)
     const api = `${prefix}/api/v1`
     const operations = GatewayApi.operations(gateway, send, { batchMax })
-    const counters = yield* GatewayCount.make(pipeline)
+    const counters = yield* AnswerCount.make("gateway", pipeline)
     const bounded = bound()
     const routes: ReadonlyArray<Route> = [
       ...GatewayFlask.operations(gateway, send).map((one) => ({
@@ -126,7 +126,7 @@ export const component = Component.source({
  */
 const bound = () => {
   let held = 0
-  return ({ admit, handle }: Door, full: HttpResponse, { answered, ended }: GatewayCount.Counter): Door => ({
+  return ({ admit, handle }: Door, full: HttpResponse, { answered, ended }: AnswerCount.Counter): Door => ({
     admit: (head) =>
       andThen(admit(head), (refusal) => {
         if (refusal !== undefined) answered(refusal)

@@ -2,14 +2,18 @@
 import { Clock, Duration, Effect, Result, Schema, type Scope } from "effect"
 import * as Component from "../services/Component.ts"
 import * as Fields from "../services/Fields.ts"
-import { HttpHost, type HttpHostError } from "../services/HttpHost.ts"
+import { HttpHost, type HttpHostError, type HttpResponse } from "../services/HttpHost.ts"
 import type { Source } from "../services/Source.ts"
 import * as WebhookAuth from "../services/WebhookAuth.ts"
+import * as AnswerCount from "./AnswerCount.ts"
 import * as HttpIntake from "./HttpIntake.ts"
+import { oneLine } from "./OneLine.ts"
+import { sparingly } from "./Sparingly.ts"
 import * as WebhookAnswers from "./WebhookAnswers.ts"
 import * as WebhookFormats from "./WebhookFormats.ts"
 
 export interface Options {
+  readonly pipeline: string
   /** Such as `/hooks/github`. */
   readonly path: string
   /** Who may send; everybody by default. */
@@ -38,7 +42,8 @@ export const make: (options: Options) => Effect.Effect<Source, HttpHostError, Ht
     auth = open,
     bodyMax = 1024 * 1024,
     format: formatName = "plain",
-    path
+    path,
+    pipeline
   }: Options) {
     const host = yield* HttpHost
     const clock = yield* Clock.Clock
@@ -47,24 +52,41 @@ export const make: (options: Options) => Effect.Effect<Source, HttpHostError, Ht
     const format = WebhookFormats.format(formatName, answer === "status" ? undefined : answer)
     const answers = WebhookAnswers.answers(answer)
     const secretHeaders = new Set(auth.secretHeaders)
+    const counted = (yield* AnswerCount.make("webhook", pipeline))(path)
+    const run = Effect.runForkWith(yield* Effect.context<never>())
+    const warn = sparingly((_, words) =>
+      run(Effect.logWarning(`${pipeline}: ${name} refused a request: ${oneLine(words)}`))
+    )
+    const deny = (denial: WebhookAuth.Denial): HttpResponse => {
+      warn(name, denial.reason)
+      return counting(answers.denied(denial))
+    }
+    const counting = (response: HttpResponse): HttpResponse => {
+      counted.answered(response)
+      return response
+    }
     yield* host.route({
       method: "POST",
       path,
       bodyMax,
       admit: (head) => {
         const denial = auth.head(head)
-        return denial && answers.denied(denial)
+        return denial && deny(denial)
       },
       handle: (request) => {
         const receivedAt = clock.currentTimeMillisUnsafe()
         const denial = auth.body(request)
-        if (denial !== undefined) return answers.denied(denial)
+        if (denial !== undefined) return deny(denial)
         const read = format.read(request)
-        if (Result.isFailure(read)) return answers.unreadable(read.failure)
-        const headers = without(secretHeaders, request.headers)
-        const envelope = new WebhookFormats.Received(name, read.success, { headers, payload: request.body, receivedAt })
+        if (Result.isFailure(read)) {
+          warn(name, read.failure.reason)
+          return counting(answers.unreadable(read.failure))
+        }
+        const { body: payload, headers: all } = format.kept?.(request) ?? request
+        const headers = without(secretHeaders, all)
+        const envelope = new WebhookFormats.Received(name, read.success, { headers, payload, receivedAt })
         return intake.one(envelope, (ended) =>
-          answers.ended(ended, envelope.id, clock.currentTimeMillisUnsafe() - receivedAt)
+          counting(answers.ended(ended, envelope.id, clock.currentTimeMillisUnsafe() - receivedAt))
         )
       }
     })
@@ -105,7 +127,7 @@ export const component = Component.source({
       const { make: authOf } = yield* WebhookAuth.WebhookAuth
       // Without a server the route says so.
       const guard = address === undefined ? undefined : yield* authOf(wanted, { host: address.host, pipeline })
-      return yield* Effect.mapError(make({ ...options, format, auth: guard }), ({ reason }) => {
+      return yield* Effect.mapError(make({ ...options, pipeline, format, auth: guard }), ({ reason }) => {
         const expected = `a path that can be taken (${reason})`
         return new Component.OptionsError({ problems: [{ path: ["path"], expected, found: options.path }] })
       })

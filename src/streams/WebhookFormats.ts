@@ -22,7 +22,11 @@ export interface Format {
   readonly read: (request: HttpRequest) => Result.Result<Read, Unreadable>
   /** Gives what was read; absent where the body was not. */
   readonly codec?: Codec | undefined
+  /** What of a request that was read is kept, where that is not the request as it came. */
+  readonly kept?: ((request: HttpRequest) => Kept) | undefined
 }
+
+type Kept = Pick<HttpRequest, "body" | "headers">
 
 /** The one that the way in says, where it says one. */
 export const nameOf = (ways: ReadonlyArray<Way>): Name => {
@@ -38,9 +42,12 @@ export const format = (name: Name, loose?: "v0" | "v2"): Format => {
     case "stripe":
       return parsing(name, json, stripe)
     case "github":
-      return parsing(name, jsonOrForm, ({ value }, headers) =>
-        Result.succeed({ id: headers["x-github-delivery"], value: { json: value } })
-      )
+      return {
+        ...parsing(name, jsonOrForm, ({ value }, headers) =>
+          Result.succeed({ id: headers["x-github-delivery"], value: { json: value } })
+        ),
+        kept: formAsJson
+      }
     case "standard-webhooks":
       return { read: ({ headers }) => limited(headers["webhook-id"]) }
     case "plain":
@@ -122,10 +129,25 @@ const json: Parse = (body) => WebhookJson.parse(body)
 
 /** A webhook of GitHub sends a form where it was set up so: the JSON is in its field `payload`. */
 const jsonOrForm: Parse = (body, headers) => {
-  if (!/^application\/x-www-form-urlencoded\s*(;|$)/i.test(headers["content-type"] ?? "")) return json(body, headers)
-  const payload = new URLSearchParams(new TextDecoder().decode(body)).get("payload")
+  if (!isForm(headers)) return json(body, headers)
+  const payload = payloadOf(body)
   return payload === null ? Result.fail("a form without a field payload") : WebhookJson.parseText(payload)
 }
+
+const isForm = (headers: Headers): boolean =>
+  /^application\/x-www-form-urlencoded\s*(;|$)/i.test(headers["content-type"] ?? "")
+
+const payloadOf = (body: Uint8Array): string | null =>
+  new URLSearchParams(new TextDecoder().decode(body)).get("payload")
+
+/** Whatever codec reads it finds the JSON. */
+const formAsJson = ({ body, headers }: HttpRequest): Kept =>
+  isForm(headers)
+    ? {
+        body: new TextEncoder().encode(payloadOf(body) ?? ""),
+        headers: { ...headers, "content-type": "application/json" }
+      }
+    : { body, headers }
 
 const hasura: Accept = ({ value }) =>
   Result.mapBoth(Hasura.decode(value), {

@@ -4,9 +4,9 @@ import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as EventModules from "../../src/layers/EventModules.ts"
-import { sparingly } from "../../src/layers/EventModulesLog.ts"
 import { InProcess } from "../../src/layers/EventModulesRun.ts"
 import { Watch } from "../../src/layers/EventModulesWatch.ts"
+import { sparingly } from "../../src/streams/Sparingly.ts"
 import { directory, moduleOf } from "./EventModulesKit.ts"
 
 const yes = moduleOf("() => true")

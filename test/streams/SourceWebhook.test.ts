@@ -2,13 +2,15 @@
 import { request as httpRequest } from "node:http"
 import { createRequire } from "node:module"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Layer } from "effect"
+import { Deferred, Effect, Fiber, Layer, Metric } from "effect"
+import { PrometheusMetrics } from "effect/observability"
 import * as CodecJson from "../../src/layers/CodecJson.ts"
 import * as DeadLettersMemory from "../../src/layers/DeadLettersMemory.ts"
 import * as DedupeMemory from "../../src/layers/DedupeMemory.ts"
 import * as HttpHostNode from "../../src/layers/HttpHostNode.ts"
 import { DeadLetters } from "../../src/services/DeadLetters.ts"
 import { DispatchError } from "../../src/services/Dispatcher.ts"
+import { text } from "../../src/services/Envelope.ts"
 import type { Detection } from "../../src/services/Event.ts"
 import { HttpHost } from "../../src/services/HttpHost.ts"
 import type { Ready } from "../../src/services/Ready.ts"
@@ -28,7 +30,7 @@ const layer = Layer.mergeAll(
 
 type Run = (detection: Detection) => Ready<Reply, DispatchError>
 
-interface Started extends Omit<SourceWebhook.Options, "auth" | "path"> {
+interface Started extends Omit<SourceWebhook.Options, "auth" | "path" | "pipeline"> {
   readonly auth?: unknown
   readonly run?: Run
 }
@@ -37,7 +39,7 @@ interface Started extends Omit<SourceWebhook.Options, "auth" | "path"> {
 const started = Effect.fnUntraced(function* ({ auth, run = () => accepted(null), ...options }: Started = {}) {
   const { port } = (yield* HttpHost).address!
   const guard = auth === undefined ? undefined : yield* make({ auth })
-  const source = yield* SourceWebhook.make({ path: "/hooks", ...options, auth: guard })
+  const source = yield* SourceWebhook.make({ pipeline: "hooks", path: "/hooks", ...options, auth: guard })
   const ran: Array<Detection["event"]> = []
   const handle = yield* Pipeline.start(
     Define.define({
@@ -172,7 +174,14 @@ describe("a webhook of Hasura", () => {
       assert.deepStrictEqual(ran, [])
       assert.deepStrictEqual(yield* letters, [])
       assert.strictEqual((yield* handle.status).received, 0)
-    }).pipe(Effect.provide(layer))
+      const counted = (yield* PrometheusMetrics.format())
+        .split("\n")
+        .filter((line) => line.startsWith("sluice_webhook"))
+      assert.sameMembers(counted, [
+        'sluice_webhook_answers_total{pipeline="hooks",route="/hooks",status="401"} 2',
+        'sluice_webhook_answers_total{pipeline="hooks",route="/hooks",status="400"} 6'
+      ])
+    }).pipe(Effect.provide(layer), Effect.provideService(Metric.MetricRegistry, new Map()))
   )
 
   it.live("refuses a body of 10 MiB by its head, and a stranger's before it is read", () =>
@@ -382,6 +391,9 @@ describe("a webhook of somebody else", () => {
       const answer = yield* send(body, { ...form, ...github("s", body), "x-github-delivery": "d-1" })
       assert.strictEqual(answer.status, 200)
       assert.deepStrictEqual(ran[0]?.payload, { zen: "a & b = c" })
+      // Whatever codec the pipeline has finds JSON, and so does a replay.
+      assert.strictEqual(text(ran[0]!.envelope), '{"zen":"a & b = c"}')
+      assert.strictEqual(ran[0]!.envelope.headers["content-type"], "application/json")
       assert.strictEqual((yield* send("a=b", { ...form, ...github("s", "a=b") })).status, 400)
     }).pipe(Effect.provide(layer))
   )

@@ -1,4 +1,4 @@
-/** Says what goes wrong in event modules, and the same only once in a while: a detector breaks on each of many events. */
+/** Says what goes wrong, and the same only once in a while: it may go wrong again and again. */
 
 /** Units: milliseconds. */
 const quietMillis = 10_000
@@ -8,12 +8,12 @@ const sentencesMax = 1000
 
 /** `now` is in milliseconds. */
 export const sparingly = (
-  say: (event: string, words: string) => void,
+  say: (where: string, words: string) => void,
   now: () => number = () => performance.now()
-): ((event: string, words: string) => void) => {
+): ((where: string, words: string) => void) => {
   const said = new Map<string, { readonly at: number; more: number }>()
-  return (event, words) => {
-    const key = `${event}: ${words}`
+  return (where, words) => {
+    const key = `${where}: ${words}`
     const before = said.get(key)
     const time = now()
     if (before !== undefined && time - before.at < quietMillis) {
@@ -23,6 +23,6 @@ export const sparingly = (
     if (said.size >= sentencesMax) said.clear()
     said.set(key, { at: time, more: 0 })
     const times = before?.more ?? 0
-    say(event, times === 0 ? words : `${words} (${times} times more in ${Math.round((time - before!.at) / 1000)} s)`)
+    say(where, times === 0 ? words : `${words} (${times} times more in ${Math.round((time - before!.at) / 1000)} s)`)
   }
 }

@@ -2,13 +2,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Metric } from "effect"
 import { PrometheusMetrics } from "effect/observability"
-import * as GatewayCount from "../../src/streams/GatewayCount.ts"
+import * as AnswerCount from "../../src/streams/AnswerCount.ts"
 
 describe("the answers of a gateway", () => {
   it.effect("are counted by route and status, and not by client", () =>
     Effect.gen(function* () {
       yield* Effect.gen(function* () {
-        const counted = yield* GatewayCount.make("orders")
+        const counted = yield* AnswerCount.make("gateway", "orders")
         const send = counted("sendEvent")
         for (const status of [200, 422]) send.answered({ status })
         for (const status of [422, 503]) send.ended(Exit.succeed({ status }))
