@@ -20,7 +20,7 @@ import * as CliJournal from "./CliJournal.ts"
 import * as CliKeys from "./CliKeys.ts"
 import * as CliListen from "./CliListen.ts"
 import * as Config from "./Config.ts"
-import { ConfigError } from "./ConfigFile.ts"
+import { ConfigError, type Unset } from "./ConfigFile.ts"
 import { Environment } from "./Environment.ts"
 import * as Explain from "./Explain.ts"
 import * as Graph from "./Graph.ts"
@@ -147,7 +147,7 @@ const dlq = Command.make("dlq").pipe(
 )
 
 const journal = Command.make("journal", { ...place, ...CliJournal.flags, json }, ({ config, file, json, ...asked }) =>
-  withStorage({ config, file }, (loaded) => CliJournal.list(loaded, asked, json))
+  withJournal({ config, file }, (loaded) => CliJournal.list(loaded, asked, json))
 ).pipe(Command.withDescription("Show what became of each message, in pipelines with `journal: true`"))
 
 const orExit = <E, R>(done: Effect.Effect<boolean, E, R>) =>
@@ -166,7 +166,7 @@ const explain = Command.make(
   Effect.fnUntraced(function* ({ first, json, second }) {
     const id = Option.getOrElse(second, () => first)
     const found = Option.isSome(second)
-      ? yield* withStorage(named(first), ({ config }) => Explain.find(id, Object.keys(config.pipelines)))
+      ? yield* withJournal(named(first), ({ config }) => Explain.find(id, Object.keys(config.pipelines)))
       : yield* Effect.provide(Explain.find(id), App.journalHere)
     yield* orExit(Explain.print(id, found, json))
   })
@@ -276,14 +276,34 @@ const withRun = (args: ReadonlyArray<string>): ReadonlyArray<string> => {
 
 const named = (config: string): Place => ({ config: Option.some(config), file: Option.none() })
 
-const load = Effect.fnUntraced(function* ({ config, file }: Place) {
+const load = Effect.fnUntraced(function* ({ config, file }: Place, whenUnset?: Unset) {
   const path = Option.getOrUndefined(Option.orElse(file, () => config))
   if (path === undefined) {
     yield* Console.error("expected a config file: sluice <config>, or sluice -f <config>")
     return yield* new Exit({ code: 2 })
   }
-  return yield* Config.load(path, yield* Environment)
+  return yield* Config.load(path, yield* Environment, whenUnset)
 })
 
+/** For who only reads the store: it needs no passwords, as long as it is known where the store is. */
+const loadToRead = (place: Place) =>
+  Effect.catchTag(load(place), "ConfigError", (error) =>
+    load(place, "keep").pipe(
+      Effect.catchTag("ConfigError", () => Effect.fail(error)),
+      Effect.filterOrFail(
+        ({ config }) => config.storage?.sqlite?.includes("${") !== true,
+        () => error
+      )
+    )
+  )
+
 const withStorage = <A, E, R>(place: Place, f: (loaded: Config.Loaded) => Effect.Effect<A, E, R>) =>
-  Effect.flatMap(load(place), (loaded) => Effect.provide(f(loaded), Layer.merge(App.storage(loaded), App.dry(loaded))))
+  Effect.flatMap(load(place), storing(f))
+
+const withJournal = <A, E, R>(place: Place, f: (loaded: Config.Loaded) => Effect.Effect<A, E, R>) =>
+  Effect.flatMap(loadToRead(place), storing(f))
+
+const storing =
+  <A, E, R>(f: (loaded: Config.Loaded) => Effect.Effect<A, E, R>) =>
+  (loaded: Config.Loaded) =>
+    Effect.provide(f(loaded), Layer.merge(App.storage(loaded), App.dry(loaded)))

@@ -6,7 +6,7 @@ import * as Fields from "../services/Fields.ts"
 import * as KafkaConnection from "../services/KafkaConnection.ts"
 import { bufferMessages } from "../streams/Define.ts"
 import * as Catalog from "./Catalog.ts"
-import { ConfigError, type ConfigFile, type Finding, parse } from "./ConfigFile.ts"
+import { ConfigError, type ConfigFile, type Finding, parse, type Unset } from "./ConfigFile.ts"
 import { field, problemsOf } from "./ConfigProblems.ts"
 import * as DetectorRules from "./DetectorRules.ts"
 import * as Eventor from "./Eventor.ts"
@@ -176,14 +176,15 @@ export interface Loaded {
 /** Reads, expands, decodes and checks a config file. Fails: `ConfigError`, with all that is wrong. */
 export const load = Effect.fnUntraced(function* (
   file: string,
-  environment: Readonly<Record<string, string | undefined>>
+  environment: Readonly<Record<string, string | undefined>>,
+  whenUnset?: Unset
 ): Effect.fn.Return<Loaded, ConfigError, FileSystem.FileSystem | Path.Path> {
   const fs = yield* FileSystem.FileSystem
   const paths = yield* Path.Path
   const bytes = yield* Effect.mapError(fs.readFile(file), (error) => unreadable(file, error.reason._tag))
   const text = Utf8.decode(bytes)
   if (text === undefined) return yield* unreadable(file, "it is not UTF-8 text")
-  const parsed = parse(file, text, environment)
+  const parsed = parse(file, text, environment, whenUnset)
   if (parsed instanceof ConfigError) return yield* parsed
   const translated = Eventor.translate(parsed, text) ?? PrefectHandler.translate(parsed, text, environment)
   const known = translated ?? { ...parsed, warnings: [] }

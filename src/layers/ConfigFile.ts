@@ -54,8 +54,16 @@ export interface ConfigFile {
 type Environment = Readonly<Record<string, string | undefined>>
 type Place = ReadonlyArray<string | number>
 
+/** What becomes of a variable that is not set and has no default: `keep` leaves it as it is written. */
+export type Unset = "refuse" | "keep"
+
 /** Fails: `ConfigError` for broken YAML, an unset variable without a default, a duplicate key. */
-export const parse = (file: string, text: string, environment: Environment): ConfigFile | ConfigError => {
+export const parse = (
+  file: string,
+  text: string,
+  environment: Environment,
+  whenUnset: Unset = "refuse"
+): ConfigFile | ConfigError => {
   const taken = text.search(/[\ue000-\ue002]/)
   if (taken >= 0) {
     const before = text.slice(0, taken).split("\n")
@@ -85,7 +93,7 @@ export const parse = (file: string, text: string, environment: Environment): Con
   if (broken.length > 0) return new ConfigError({ findings: broken })
   const unset: Array<Finding> = []
   fill(document.contents, masked, environment, (node, message) => unset.push(at(node.range?.[0] ?? 0, [], message)))
-  if (unset.length > 0) return new ConfigError({ findings: unset })
+  if (unset.length > 0 && whenUnset === "refuse") return new ConfigError({ findings: unset })
   const value = tried(() => document.toJS({ maxAliasCount: 100 }))
   if (value instanceof Error) return new ConfigError({ findings: [at(0, [], value.message)] })
   const hide = hider(masked, environment)

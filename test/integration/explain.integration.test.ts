@@ -24,6 +24,11 @@ describe("sluice explain", () => {
     "orders.yaml": `storage: { sqlite: .sluice/sluice.db }\n${config("{ port: 0 }")}`,
     "told.yaml": config("{ port: 0, host: 0.0.0.0, explain: true }"),
     "public.yaml": config("{ port: 0, host: 0.0.0.0 }"),
+    "secret.yaml": config("{ port: 0 }")
+      .replace("/orders }", "/orders }\n    retry: { attempts: ${TRIES:-2} }")
+      .replace("name: nowhere", "name: ${WHERE}"),
+    "elsewhere.yaml": `storage: { sqlite: "${"${STORE}"}/sluice.db" }\n${config("{ port: 0 }")}`,
+    "number.yaml": config("{ port: ${PORT} }"),
     "jobs.mjs": jobs
   })
   afterAll(folder.remove)
@@ -56,6 +61,19 @@ describe("sluice explain", () => {
         "  order.paid > nowhere published"
       ]
     )
+    // The variables of the process that runs are of no use here, but for the store's place.
+    const unset = await explain("secret.yaml", "paid")
+    assert.strictEqual(unset.stdout, paid.stdout)
+    const journal = await Program.run(folder.path, ["journal", "secret.yaml", "--id", "paid"])
+    assert.strictEqual(journal.code, 0, journal.stderr)
+    for (const [file, name] of [
+      ["elsewhere.yaml", "STORE"],
+      ["number.yaml", "PORT"]
+    ]) {
+      const refused = await explain(file!, "paid")
+      assert.strictEqual(refused.code, 2)
+      assert.include(refused.stderr, `the environment variable ${name} is not set`)
+    }
     const open = await explain("orders.yaml", "open")
     assert.match(Program.lines(open.stdout)[0]!, / acked at .+: nothing detected$/)
     assert.include(open.stdout, '  no    order.paid: payload.status is "open", not "paid"\n')

@@ -118,7 +118,7 @@ describe.skipIf(Kafka.reason !== undefined)("when the broker is away", () => {
     const endpoint = await Kafka.endpoint(({ body }) => ({ body }))
     // Nobody listens on port 9.
     const running = Kafka.sluice(config(topic, group, endpoint.url, out, ["127.0.0.1:9", ...kit.brokers])).start()
-    await Kafka.until("all is published", async () => (await kit.size(out)) >= 100, 15)
+    await Kafka.until("all is published", async () => (await kit.size(out)) >= 100, 60)
     await Kafka.drained(kit, group, topic)
     assert.strictEqual((await running.stop()).code, 0, running.stderr())
     assert.strictEqual(endpoint.calls.length, 100)
