@@ -231,7 +231,7 @@ describe.skipIf(missing !== undefined)("the predecessor's clients, with Kafka an
       assert.deepStrictEqual([broken.status, broken.text], [...failed("'event' is not a valid json")])
       await postgres.start()
       const count = sent.length
-      await Kafka.until("events are sent again", () => sent.length > count, 10)
+      await Kafka.until("events are sent again", () => sent.length > count, 60)
       const { status, text } = await ask(`${at}/register_event`, schema)
       assert.deepStrictEqual([status, text], [...failed("failed to register event")])
       const other = await ask(`${address}/Patrick/${away}/register_event`, schema)
