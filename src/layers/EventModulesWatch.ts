@@ -22,18 +22,24 @@ export interface Options {
 /** Units: milliseconds without a further change before files are read: editors write a file in several steps. */
 const quietMillis = 100
 
+/** Units: milliseconds between two looks for a directory that is gone. */
+const goneMillis = 1_000
+
 /** Counts copies for the whole process, as the same file must never get a URL twice. */
 let copies = 0
 
 export class Watch {
   private readonly options: Options
-  private readonly watcher: FSWatcher
+  private watcher: FSWatcher | undefined
+  /** The directory that is watched: another one may take its place. */
+  private watched = ""
   private readonly stamps = new Map<string, string>()
   private modules: Map<string, EventModules.EventModule>
   private problems: ReadonlyArray<EventModules.ModuleProblem>
   private timer: NodeJS.Timeout | undefined
   private reading: Promise<void> = Promise.resolve()
   private closed = false
+  private isGone = false
 
   /** Throws what the file system throws where the directory cannot be watched. */
   constructor(options: Options) {
@@ -41,29 +47,37 @@ export class Watch {
     this.modules = new Map(options.first.modules.map((module) => [module.file, module]))
     this.problems = options.first.problems
     for (const { file } of [...options.first.modules, ...options.first.problems]) this.stamps.set(file, stampOf(file))
-    this.watcher = watch(options.directory, { persistent: false }, () => this.changed())
-    this.watcher.on("error", (error) =>
-      options.say(`${options.directory} is not watched any more: ${error.message}`, true)
-    )
+    this.watch()
+  }
+
+  private watch(): void {
+    const { directory } = this.options
+    this.watcher?.close()
+    this.watcher = undefined
+    this.watched = inodeOf(directory)
+    this.watcher = watch(directory, { persistent: false }, () => this.changed())
+    this.watcher.on("error", () => this.changed())
   }
 
   close(): void {
     this.closed = true
     clearTimeout(this.timer)
-    this.watcher.close()
+    this.watcher?.close()
   }
 
-  private changed(): void {
+  private changed(millis: number = quietMillis): void {
+    if (this.closed) return
     clearTimeout(this.timer)
     this.timer = setTimeout(() => {
       this.reading = this.reading.then(() => this.read())
-    }, quietMillis)
+    }, millis)
     this.timer.unref()
   }
 
   private async read(): Promise<void> {
     const { directory, importMillis, replace, say } = this.options
     try {
+      if (this.watcher === undefined || this.watched !== inodeOf(directory)) this.watch()
       const { found, problems } = EventModules.find(directory)
       const limit = new TimeLimit(importMillis ?? EventModules.importMillis)
       const modules = new Map<string, EventModules.EventModule>()
@@ -77,11 +91,16 @@ export class Watch {
       for (const [file, { event }] of this.modules) {
         if (!modules.has(file)) say(`${event}: its module is gone`, false)
       }
+      // One that comes back as it was is new.
+      for (const file of this.stamps.keys()) if (!found.some((one) => one.file === file)) this.stamps.delete(file)
       this.modules = modules
       this.problems = broken
+      this.isGone = false
       replace([...modules.values()], broken)
     } catch (error) {
-      say(`${directory} cannot be read, its modules stay as they are: ${Calls.words(error)}`, true)
+      if (!this.isGone) say(`${directory} cannot be read, its modules stay as they are: ${Calls.words(error)}`, true)
+      this.isGone = true
+      this.changed(goneMillis)
     }
   }
 
@@ -107,6 +126,11 @@ export class Watch {
 interface Look {
   readonly kept: EventModules.EventModule | undefined
   readonly problem: EventModules.ModuleProblem | undefined
+}
+
+const inodeOf = (directory: string): string => {
+  const { dev, ino } = statSync(directory, { bigint: true })
+  return `${dev} ${ino}`
 }
 
 /** What changes with every change of a file. */

@@ -8,6 +8,9 @@ import { everyMillis, firstPlace, placeIn, Reader, Stillness } from "./StallWatc
 /** Units: MiB. */
 const youngMax = 16
 
+/** Units: milliseconds. A thread that waits inside of the system, such as for a child, ends only when that does. */
+const endMillis = 500
+
 export type Part = "detector" | "handler"
 
 /** A part of a module, as the thread marks it. */
@@ -51,6 +54,7 @@ export class Life {
   private files = new Map<string, string>()
   private wasLoaded = false
   private isStopping = false
+  private isLost = false
   private stall: Omit<Loss, "wasLoaded"> | undefined
   private crash: string | undefined
 
@@ -91,7 +95,7 @@ export class Life {
   }
 
   private hear(message: Tell): void {
-    if (this.isStopping) return
+    if (this.isStopping || this.isLost) return
     if (message.kind === "marks") {
       this.reader = new Reader(message.shared)
       this.names = this.reader.names
@@ -124,6 +128,8 @@ export class Life {
       const { event, part } = marked ?? this.waiting(this.eventAt(own)) ?? {}
       this.stall = { words: at === undefined ? words : `${words} (at ${at})`, event, part, call }
       void this.worker.terminate()
+      // None of its code runs any more, so nobody has to wait for it.
+      setTimeout(() => this.ended(1), endMillis).unref()
     })
   }
 
@@ -150,7 +156,8 @@ export class Life {
 
   private ended(code: number): void {
     clearInterval(this.timer)
-    if (this.isStopping) return
+    if (this.isStopping || this.isLost) return
+    this.isLost = true
     const { reader, wasLoaded } = this
     if (this.stall !== undefined) return this.options.onLost({ ...this.stall, wasLoaded })
     const { event, part } = markOf(reader?.current()) ?? this.waiting(undefined) ?? {}

@@ -97,7 +97,7 @@ const judge = (stall: Stall): void => {
   }
   stall.done = true
   if (reader.debugged()) return say("WARN", `${name} ${since}${where}: it goes on, as a debugger may be attached`)
-  say("ERROR", `${name} ${since}${where}: ending the process, run it with isolation: worker`)
+  say("ERROR", `${name} ${since}${where}: ending the process (event modules can run with isolation: worker)`)
   stall.session?.post("Runtime.evaluate", { expression: settings.endExpression })
   setTimeout(() => process.kill(process.pid, "SIGKILL"), stack === undefined ? 0 : graceMillis)
 }

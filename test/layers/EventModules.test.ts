@@ -1,5 +1,5 @@
 /** Directories of event modules: what is found, what is imported, what is said of the rest, and what a change does. */
-import { renameSync, rmSync, writeFileSync } from "node:fs"
+import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
@@ -219,6 +219,22 @@ export const detector = () => accepted(1).kind === "accepted"; export const hand
       yield* heard(/^c: its module was loaded$/)
       assert.deepStrictEqual(yield* found, ["a", "b", "c"])
       assert.deepStrictEqual(modules.problems, [])
+      // The directory itself is put aside, and another one takes its place.
+      renameSync(place, `${place}.old`)
+      mkdirSync(place)
+      write("a.js", moduleOf("() => 'again'"))
+      write("words.json", "{}")
+      yield* heard(/^c: its module is gone$/)
+      write("b.mjs", esmOf("() => true"))
+      yield* heard(/^b: its module was loaded$/)
+      renameSync(place, `${place}.older`)
+      yield* heard(/cannot be read, its modules stay as they are: ENOENT/)
+      renameSync(`${place}.old`, place)
+      write("b.mjs", esmOf("() => 1"))
+      said.length = 0
+      yield* heard(/^c: its module was loaded$/)
+      rmSync(`${place}.older`, { recursive: true })
+      assert.deepStrictEqual(yield* found, ["a", "b", "c"])
       // What a module imports by a relative path comes new with it.
       write("words.cjs", "module.exports = false")
       write("words.mjs", "export default false")

@@ -106,6 +106,24 @@ describe("ModuleWorker", () => {
       }).pipe(Effect.scoped)
   )
 
+  it.live("one that waits for a child inside of the system holds nobody up for longer than the limit", () =>
+    Effect.gen(function* () {
+      const children = "const { execSync } = await import('node:child_process')"
+      const { modules, said } = yield* run({
+        "a.waits": module(`if (payload.hang) { ${children}; execSync('sleep 8') } return true`),
+        "b.yes": yes
+      })
+      const began = performance.now()
+      const verdicts = yield* wait(modules.detect({ hang: true }))
+      assert.deepStrictEqual(verdicts.found, ["b.yes"])
+      assert.match(verdicts.broke.get("a.waits"), /^a\.waits did not yield for 0\.6 s/)
+      assert.strictEqual((yield* wait(modules.handle("b.yes", {}))).jobs, "done")
+      // The child takes longer; a thread that is left behind says nothing any more.
+      assert.isBelow(performance.now() - began, 8_000)
+      assert.lengthOf(said, 1)
+    }).pipe(Effect.scoped)
+  )
+
   it.live("a result that cannot leave the worker costs the others nothing", () =>
     Effect.gen(function* () {
       const { modules } = yield* run({

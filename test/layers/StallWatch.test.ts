@@ -45,7 +45,7 @@ const named = (ended: Ended, start: string) => {
   const { level, message } = lines(ended)[0]!
   assert.strictEqual(level, "ERROR")
   assert.isTrue(message.startsWith(`${start} has not yielded for 0.3 s`), message)
-  assert.isTrue(message.endsWith(": ending the process, run it with isolation: worker"), message)
+  assert.isTrue(message.endsWith(": ending the process (event modules can run with isolation: worker)"), message)
   assert.notInclude(ended.output, "went on")
 }
 
