@@ -1,11 +1,12 @@
 /** What every client of EventRelay keeps to, and every server answers. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, type Layer, Result, Scope } from "effect"
+import { Effect, type Layer, Redacted, Result, Scope } from "effect"
 import type { Limits, NewKey } from "../../src/layers/EventRelayAccess.ts"
 import { newEvent } from "../../src/layers/EventRelayMemory.ts"
 import type { NewDestination } from "../../src/layers/EventRelayRules.ts"
 import { type Channel, EventRelayClient, type EventRelayError, type RelayEvent } from "../../src/services/EventRelay.ts"
-import type { Connection } from "../../src/services/EventRelayConnection.ts"
+import type { Connection, Tls } from "../../src/services/EventRelayConnection.ts"
+import type { EventRelay } from "../services/EventRelay.ts"
 
 /** A server as the suite needs it. */
 export interface Kit {
@@ -328,3 +329,16 @@ export const suite = <E>(
     )
   })
 }
+
+/** A server in a process of its own as the suite needs it. */
+export const kitOf = (relay: EventRelay, tls?: Tls): Kit => ({
+  connection: relay.connection(tls),
+  connectionWith: (key) => ({
+    ...relay.connection(tls),
+    token: key === undefined ? undefined : Redacted.make(key.token)
+  }),
+  createDestination: (destination) => Effect.promise(() => relay.do("createDestination", destination)),
+  createKey: (key) => Effect.promise(() => relay.do("createKey", key)),
+  revokeKey: (id) => Effect.promise(() => relay.do("revokeKey", id)),
+  limit: (limits) => Effect.promise(() => relay.do("limit", limits))
+})
