@@ -1,11 +1,13 @@
 /**
  * Runs services on 127.0.0.1 until Ctrl-C: `npm run services` all there are, `npm run services -- kafka` those named,
- * with `--brokers 3`, `--port 19092`, `--azurite-port 20001`, `--prefect-port 14200` or
- * `--postgres-port 15432`.
+ * with `--brokers 3`, `--port 19092`, `--azurite-port 20001`, `--prefect-port 14200`, `--postgres-port 15432`,
+ * `--eventrelay-port 50052` or `--eventrelay-plain`, which asks for no certificates.
  */
 import process from "node:process"
 import { parseArgs } from "node:util"
 import * as Azurite from "./Azurite.ts"
+import * as EventRelay from "./EventRelay.ts"
+import * as EventRelayCertificates from "./EventRelayCertificates.ts"
 import * as KafkaBroker from "./KafkaBroker.ts"
 import * as PostgresServer from "./PostgresServer.ts"
 import * as PrefectServer from "./PrefectServer.ts"
@@ -34,7 +36,9 @@ const asked = () => {
       port: { type: "string", default: "9092" },
       "azurite-port": { type: "string", default: "10001" },
       "prefect-port": { type: "string", default: "4200" },
-      "postgres-port": { type: "string", default: "5432" }
+      "postgres-port": { type: "string", default: "5432" },
+      "eventrelay-port": { type: "string", default: "50051" },
+      "eventrelay-plain": { type: "boolean", default: false }
     }
   })
   const brokers = Number(values.brokers)
@@ -43,6 +47,8 @@ const asked = () => {
   const azuritePort = portOf("azurite-port", values["azurite-port"], 65_535)
   const prefectPort = portOf("prefect-port", values["prefect-port"], 65_535)
   const postgresPort = portOf("postgres-port", values["postgres-port"], 65_535)
+  const eventRelayPort = portOf("eventrelay-port", values["eventrelay-port"], 65_535)
+  const isPlain = values["eventrelay-plain"]
   // One entry for each service there is.
   const services: Readonly<Record<string, Service>> = {
     kafka: {
@@ -74,6 +80,10 @@ const asked = () => {
         const server = await PostgresServer.start({ own: true, port: postgresPort, password: "sluice" })
         return { exports: { DATABASE_URL: server.url }, stop: server.close }
       }
+    },
+    eventrelay: {
+      available: async () => (isPlain ? undefined : EventRelayCertificates.available()),
+      start: () => eventRelay(eventRelayPort, isPlain)
     }
   }
   const unknown = positionals.find((name) => !Object.hasOwn(services, name))
@@ -81,6 +91,33 @@ const asked = () => {
     throw new Error(`expected services out of ${Object.keys(services).join(", ")}, found ${unknown}`)
   }
   return { named: positionals, services }
+}
+
+/** With a destination of the topic `orders`, and the key of an admin. */
+const eventRelay = async (port: number, isPlain: boolean) => {
+  const certificates = isPlain ? undefined : await EventRelayCertificates.make()
+  const { ca, caFile, client, server } = certificates ?? {}
+  const tls = server === undefined ? {} : { tls: { ca: ca!, cert: server.cert, key: server.key } }
+  const relay = await EventRelay.start({ port, ...tls })
+  const destination = await relay.do<string>("createDestination", { topic: "orders" })
+  const files = {
+    EVENTRELAY_CA: caFile!,
+    EVENTRELAY_CERT: client?.certFile ?? "",
+    EVENTRELAY_KEY: client?.keyFile ?? ""
+  }
+  return {
+    exports: {
+      EVENTRELAY_HOST: relay.host,
+      EVENTRELAY_PORT: `${relay.port}`,
+      EVENTRELAY_TOKEN: relay.token(),
+      EVENTRELAY_DESTINATION: destination,
+      ...(isPlain ? {} : files)
+    },
+    stop: async () => {
+      await relay.close()
+      await certificates?.remove()
+    }
+  }
 }
 
 // kafkajs sets a negative timer, and Node warns of it: nothing to read here.
