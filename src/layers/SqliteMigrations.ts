@@ -88,6 +88,15 @@ const schemaTopics = statements(
   "CREATE UNIQUE INDEX schemas_topic ON schemas (topic)"
 )
 
+const inbox = statements(
+  // No number comes twice: a late settlement would find another batch. The large column stands last.
+  `CREATE TABLE inbox (batch INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, owner TEXT NOT NULL,
+    holder INTEGER NOT NULL, items INTEGER NOT NULL, bytes BLOB NOT NULL)`,
+  "CREATE INDEX inbox_name ON inbox (name)",
+  "CREATE TABLE inbox_settled (batch INTEGER NOT NULL, item INTEGER NOT NULL, PRIMARY KEY (batch, item)) WITHOUT ROWID",
+  "CREATE TABLE positions (name TEXT PRIMARY KEY, position TEXT NOT NULL) WITHOUT ROWID"
+)
+
 /** Entries are only ever added. */
 const versions = {
   "1_topics": topics,
@@ -96,7 +105,8 @@ const versions = {
   "4_journal": journal,
   "5_schemas": schemas,
   "6_schema_topics": schemaTopics,
-  "7_explain": explain
+  "7_explain": explain,
+  "8_inbox": inbox
 }
 
 const known = Object.keys(versions).length

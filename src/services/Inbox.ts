@@ -3,6 +3,8 @@ import { Context, type Effect, Schema, type Scope } from "effect"
 
 export class InboxError extends Schema.TaggedError<InboxError>()("InboxError", {
   reason: Schema.String,
+  /** False when trying again cannot help. */
+  retryable: Schema.Boolean,
   cause: Schema.optionalKey(Schema.Defect())
 }) {
   override get message(): string {
@@ -13,6 +15,8 @@ export class InboxError extends Schema.TaggedError<InboxError>()("InboxError", {
 /** What was taken in one go. */
 export interface Held {
   readonly batch: number
+  /** The how many-th box this is that has it; 2 after one process that is gone. */
+  readonly holder: number
   /** As it was put. */
   readonly bytes: Uint8Array
   /** Which of its items are settled, by their places from 0 on. */

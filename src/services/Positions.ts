@@ -3,6 +3,8 @@ import { Context, type Effect, Schema, type Scope } from "effect"
 
 export class PositionsError extends Schema.TaggedError<PositionsError>()("PositionsError", {
   reason: Schema.String,
+  /** False when trying again cannot help. */
+  retryable: Schema.Boolean,
   cause: Schema.optionalKey(Schema.Defect())
 }) {
   override get message(): string {

@@ -109,7 +109,7 @@ describe("SqliteMigrations", () => {
         const versions = yield* sql<{ id: number }>`SELECT migration_id AS id FROM sluice_migrations ORDER BY 1`
         assert.deepStrictEqual(
           versions.map(({ id }) => id),
-          [1, 2, 3, 4, 5, 6, 7]
+          [1, 2, 3, 4, 5, 6, 7, 8]
         )
         assert.deepStrictEqual(yield* sql`PRAGMA integrity_check`.values, [["ok"]])
       }).pipe(Effect.provide(TemporaryStore.layerIn(filename)))
@@ -120,13 +120,13 @@ describe("SqliteMigrations", () => {
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       yield* SqliteMigrations.migrate
-      yield* sql`INSERT INTO sluice_migrations (migration_id, name) VALUES (8, 'later')`
+      yield* sql`INSERT INTO sluice_migrations (migration_id, name) VALUES (9, 'later')`
       const error = yield* Effect.flip(SqliteMigrations.migrate)
       assert.strictEqual(
         error.message,
-        "the store was written by a newer version of sluice (its tables are of version 8, this one knows 7): use that version, or another storage"
+        "the store was written by a newer version of sluice (its tables are of version 9, this one knows 8): use that version, or another storage"
       )
-      assert.deepStrictEqual(yield* sql`SELECT count(*) FROM sluice_migrations`.values, [[8]])
+      assert.deepStrictEqual(yield* sql`SELECT count(*) FROM sluice_migrations`.values, [[9]])
     }).pipe(Effect.provide(TemporaryStore.layer))
   )
 

@@ -6,12 +6,16 @@ import { runInNewContext } from "node:vm"
 import { Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import * as DedupeSqlite from "../../src/layers/DedupeSqlite.ts"
+import * as InboxSqlite from "../../src/layers/InboxSqlite.ts"
 import * as JournalSqlite from "../../src/layers/JournalSqlite.ts"
+import * as PositionsSqlite from "../../src/layers/PositionsSqlite.ts"
 import * as RunnersSqlite from "../../src/layers/RunnersSqlite.ts"
 import { SqliteLocks } from "../../src/layers/SqliteLocks.ts"
 import * as TopicsSqlite from "../../src/layers/TopicsSqlite.ts"
 import { Dedupe } from "../../src/services/Dedupe.ts"
+import { Inbox } from "../../src/services/Inbox.ts"
 import { Journal } from "../../src/services/Journal.ts"
+import { Positions } from "../../src/services/Positions.ts"
 import { Runners } from "../../src/services/Runners.ts"
 import { Topics } from "../../src/services/Topics.ts"
 import { entry, step } from "../suites/JournalSuite.ts"
@@ -26,7 +30,9 @@ const told = Effect.callback<void>((resume) => void lines.once("line", () => res
 const layer = Layer.mergeAll(
   TopicsSqlite.layer(),
   DedupeSqlite.layer(),
+  InboxSqlite.layer,
   JournalSqlite.layer(),
+  PositionsSqlite.layer,
   RunnersSqlite.layer
 ).pipe(Layer.provideMerge(TemporaryStore.layerIn(filename)))
 const forever = Effect.andThen(told, Effect.never)
@@ -81,6 +87,26 @@ const programs: Readonly<Record<string, Effect.Effect<unknown, unknown, Layer.Su
       const topics = yield* Topics
       yield* topics.open("t", name, "earliest")
       yield* say("open")
+      return yield* forever
+    })
+  ),
+  /** Puts its name into the box `a`, and settles the second item of two. */
+  inbox: Effect.scoped(
+    Effect.gen(function* () {
+      const inbox = yield* Inbox
+      const box = yield* inbox.open("a", Effect.die)
+      box.settle(yield* box.put(new TextEncoder().encode(name), 2), 1)
+      yield* box.flush
+      yield* say("put")
+      return yield* forever
+    })
+  ),
+  position: Effect.scoped(
+    Effect.gen(function* () {
+      const positions = yield* Positions
+      const place = yield* positions.open(name)
+      yield* place.note("42")
+      yield* say("noted")
       return yield* forever
     })
   ),
