@@ -3,7 +3,7 @@ import { type Context, Effect, Logger, Metric, type Scope } from "effect"
 import { PrometheusMetrics } from "effect/observability"
 import { HttpHost, type HttpHostError, type HttpResponse } from "../services/HttpHost.ts"
 import { oneLine } from "../streams/OneLine.ts"
-import { durationBounds, type Histogram } from "../streams/Stats.ts"
+import type { Histogram } from "../streams/Stats.ts"
 import * as PartitionMetrics from "./PartitionMetrics.ts"
 import type { Supervised, Supervisor } from "./Supervisor.ts"
 
@@ -86,8 +86,19 @@ const registerOne = (one: Supervised, context: Context.Context<Scope.Scope>) => 
     }))
   const gauge = (id: string, description: string, value: () => number): void =>
     bind(Metric.gauge(id, { description, attributes: { pipeline } }), () => ({ value: value() }))
-  const histogram = (id: string, description: string, of: Histogram): void =>
-    bind(Metric.histogram(id, { description, attributes: { pipeline }, boundaries: boundsSeconds }), () => stateOf(of))
+  /** `scale`: how many of what was counted make one of what is shown. */
+  const histogram = (
+    id: string,
+    description: string,
+    of: Histogram,
+    scale: number,
+    attributes: Record<string, string> = {}
+  ): void => {
+    const boundaries = of.bounds.map((bound) => bound / scale)
+    bind(Metric.histogram(id, { description, attributes: { pipeline, ...attributes }, boundaries }), () =>
+      stateOf(of, scale)
+    )
+  }
 
   counter("sluice_received_total", "Deliveries received", () => stats.received)
   const outcomes = ["acked", "buried", "refused", "nacked"] as const
@@ -105,8 +116,16 @@ const registerOne = (one: Supervised, context: Context.Context<Scope.Scope>) => 
   gauge("sluice_in_flight", "Legs at work", () => one.handle?.gauges().working ?? 0)
   gauge("sluice_lanes", "Keys with work in hand", () => one.handle?.gauges().lanes ?? 0)
   gauge("sluice_paused", "1 while the source is held back", () => (one.handle?.gauges().waiting === true ? 1 : 0))
-  histogram("sluice_leg_seconds", "One try of a leg", stats.leg)
-  histogram("sluice_settle_seconds", "From the source's hand to the settlement", stats.latency)
+  histogram("sluice_leg_seconds", "One try of a leg", stats.leg, 1000)
+  histogram("sluice_settle_seconds", "From the source's hand to the settlement", stats.latency, 1000)
+  for (const { name } of one.plan.batchers) {
+    const batches = stats.batcher(name)
+    for (const trigger of ["size", "bytes", "age", "flush"] as const) {
+      const attributes = { batcher: name, trigger }
+      counter("sluice_batches_total", "Batches begun, by what sent them out", () => batches[trigger], attributes)
+    }
+    histogram("sluice_batch_size", "Messages of a batch", batches.sizes, 1, { batcher: name })
+  }
   return Effect.addFinalizer(() =>
     Effect.sync(() => {
       for (const { remove } of registrations) remove()
@@ -114,13 +133,11 @@ const registerOne = (one: Supervised, context: Context.Context<Scope.Scope>) => 
   )
 }
 
-const boundsSeconds = durationBounds.map((millis) => millis / 1000)
-
-const stateOf = ({ count, counts, max, min, sum }: Histogram): Metric.HistogramState => {
+const stateOf = ({ bounds, count, counts, max, min, sum }: Histogram, scale: number): Metric.HistogramState => {
   let cumulated = 0
-  const buckets = boundsSeconds.map((bound, i): [number, number] => {
+  const buckets = bounds.map((bound, i): [number, number] => {
     cumulated += counts[i]!
-    return [bound, cumulated]
+    return [bound / scale, cumulated]
   })
-  return { buckets, count, min: min / 1000, max: max / 1000, sum: sum / 1000 }
+  return { buckets, count, min: min / scale, max: max / scale, sum: sum / scale }
 }

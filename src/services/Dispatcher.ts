@@ -16,6 +16,20 @@ export class DispatchError extends Schema.TaggedError<DispatchError>()("Dispatch
   }
 }
 
+/** Why a batch went out: it was full, the oldest of it had waited long enough, or nothing was to wait any more. */
+export type Trigger = "size" | "bytes" | "age" | "flush"
+
+/** What a batch is, besides its messages. */
+export interface BatchInfo {
+  /** The batcher's name. */
+  readonly batcher: string
+  /** The value that all of the batch share, where the batcher has a key. */
+  readonly key: string | undefined
+  /** Units: messages. */
+  readonly size: number
+  readonly trigger: Trigger
+}
+
 export interface Dispatcher<out E = DispatchError> {
   readonly name: string
   /**
@@ -24,9 +38,9 @@ export interface Dispatcher<out E = DispatchError> {
    * Return an effect only to fail or to wait.
    */
   readonly dispatch: (detection: Detection) => Ready<Reply, E>
-  /** For pipelines with `batch`: one result per detection, in their order; a failure of the effect is everyone's. */
+  /** For legs with a batcher: one result per detection, in their order; a failure of the effect is everyone's. */
   readonly dispatchBatch?:
-    | ((batch: ReadonlyArray<Detection>) => Effect.Effect<ReadonlyArray<Result.Result<Reply, E>>, E>)
+    | ((batch: ReadonlyArray<Detection>, info: BatchInfo) => Effect.Effect<ReadonlyArray<Result.Result<Reply, E>>, E>)
     | undefined
   /** Asks the target whether it answers, without giving it work: tells a message that kills its target from an outage. */
   readonly probe?: Effect.Effect<void, E> | undefined

@@ -1,5 +1,5 @@
 /** Puts a pipeline together: defaults for what is not said, and a policy for every error its dispatchers can have. */
-import { Cause, Duration, Effect, Layer, type Scope } from "effect"
+import { Cause, Duration, Effect, Layer, type Result, type Scope } from "effect"
 import * as Chain from "../services/Chain.ts"
 import type { Codec } from "../services/Codec.ts"
 import type { DeadLetters } from "../services/DeadLetters.ts"
@@ -11,17 +11,25 @@ import type { Publisher } from "../services/Publisher.ts"
 import type { Ready } from "../services/Ready.ts"
 import * as Reply from "../services/Reply.ts"
 import type { Source } from "../services/Source.ts"
+import * as DefineBatchers from "./DefineBatchers.ts"
 import * as Pipeline from "./Pipeline.ts"
 import type { KeyError, LegPlan, MessagePolicy, Plan } from "./Plan.ts"
 import { words } from "./Runner.ts"
 import { defect, type Retry, retryDefault, type Verdict } from "./Target.ts"
 
-export interface LegOptions<E> {
+interface LegCommon<E> extends DefineBatchers.LegBatching<E> {
   /** The event or events it acts on; absent means all. */
   readonly on?: string | ReadonlyArray<string> | undefined
-  readonly run: Dispatcher<E> | ((detection: Detection) => Ready<Reply.Reply, E>)
   readonly name?: string | undefined
 }
+
+/** What a leg does: for each message, or for each batch. */
+export type LegOptions<E> =
+  | (LegCommon<E> & {
+      readonly run: Dispatcher<E> | ((detection: Detection) => Ready<Reply.Reply, E>)
+      readonly runBatch?: undefined
+    })
+  | (LegCommon<E> & { readonly run?: undefined; readonly runBatch: DefineBatchers.RunBatch<E> })
 
 export interface PublishOptions {
   readonly to: Publisher
@@ -51,7 +59,9 @@ interface Common {
   readonly retry?: Partial<Retry> | undefined
   readonly onDecodeError?: MessagePolicy | undefined
   readonly onKeyError?: MessagePolicy | undefined
-  readonly batch?: { readonly size: number; readonly age: Duration.Input } | undefined
+  /** The batcher of legs that name none; absent, those go message by message, but for `runBatch`. */
+  readonly batch?: DefineBatchers.BatcherOptions | undefined
+  readonly batchers?: Readonly<Record<string, DefineBatchers.BatcherOptions>> | undefined
   /** Absent for a source whose messages may come again after they are settled: by their ids. */
   readonly dedupe?:
     | { readonly id?: ((event: Event) => string) | undefined; readonly lease?: Duration.Input }
@@ -67,15 +77,31 @@ interface Common {
 
 export type SetAside = Plan["setAside"] | false
 
-type ErrorsOf<Leg> = Leg extends { readonly run: infer Run }
+type ErrorsOf<Leg> = RunErrors<Leg> | BatchErrors<Leg> | ProcessErrors<Leg>
+
+type RunErrors<Leg> = Leg extends { readonly run: infer Run }
   ? Run extends (detection: Detection) => infer Answer
-    ? Answer extends Effect.Effect<unknown, infer E>
-      ? E
-      : never
+    ? FailureOf<Answer>
     : Run extends Dispatcher<infer E>
       ? E
       : never
   : never
+
+type BatchErrors<Leg> = Leg extends { readonly runBatch: (...batch: never) => Effect.Effect<infer Replies, infer E> }
+  ?
+      | E
+      | (Replies extends ReadonlyArray<infer One>
+          ? One extends Result.Failure<unknown, infer E2>
+            ? E2
+            : never
+          : never)
+  : never
+
+type ProcessErrors<Leg> = Leg extends { readonly process: (detection: Detection) => infer Value }
+  ? FailureOf<Value>
+  : never
+
+type FailureOf<Answer> = Answer extends Effect.Effect<unknown, infer E> ? E : never
 
 /** `DispatchError` knows by itself whether to retry; every other error needs its policy, or this does not type-check. */
 type Unmapped<E, F> = 0 extends 1 & E ? never : Exclude<keyof Policies<Exclude<E, DispatchError>>, keyof F>
@@ -102,6 +128,7 @@ export const define = <
   const dedupe = options.dedupe ?? (repeats === false ? false : {})
   const detectors = detect === undefined ? [everything] : typeof detect === "function" ? [named(detect)] : detect
   const failures = (options.failures ?? {}) as Readonly<Record<string, Policy>>
+  const batchers = DefineBatchers.make({ batch, batchers: options.batchers, dispatch })
   return {
     name: options.name,
     source,
@@ -113,8 +140,8 @@ export const define = <
     buffer: { messagesMax: buffer?.messages ?? bufferMessages, bytesMax: buffer?.bytes ?? 64 * 1024 * 1024 },
     detectors,
     legs: [
-      ...dispatch.map((leg, i) => legOf(leg, i, failures)),
-      ...detectors.flatMap((detector) => actingOf(detector, failures))
+      ...dispatch.map((leg, i) => legOf(leg, i, failures, batchers.legs[i])),
+      ...detectors.flatMap((detector) => actingOf(detector, failures, batchers.others))
     ],
     publishes: publish.map(({ key, name, to, value, when }, i) => ({
       name: name ?? `publish.${i}:${to.name}`,
@@ -129,7 +156,7 @@ export const define = <
     retry: { ...retryDefault, ...retry },
     onDecodeError: options.onDecodeError ?? "bury",
     onKeyError: options.onKeyError ?? "bury",
-    batch: batch && { size: batch.size, ageMillis: Duration.toMillis(Duration.fromInputUnsafe(batch.age)) },
+    batchers: batchers.all,
     setAside: options.setAside === false ? undefined : (options.setAside ?? source.setAside),
     dedupe:
       dedupe === false
@@ -189,21 +216,38 @@ const named = (detect: (event: Event) => Ready<ReadonlyArray<string>>): Detector
   }
 })
 
-const legOf = (leg: LegOptions<unknown>, i: number, failures: Readonly<Record<string, Policy>>): LegPlan => {
-  const dispatcher = typeof leg.run === "function" ? { name: "run", dispatch: leg.run } : leg.run
+const legOf = (
+  leg: LegOptions<unknown>,
+  i: number,
+  failures: Readonly<Record<string, Policy>>,
+  batching: LegPlan["batching"]
+): LegPlan => {
+  const dispatcher = dispatcherOf(leg)
   return {
     name: leg.name ?? `dispatch.${i}:${dispatcher.name}`,
     on: typeof leg.on === "string" ? [leg.on] : leg.on,
     dispatcher,
-    verdict: (cause) => verdictOf(cause, failures)
+    verdict: (cause) => verdictOf(cause, failures),
+    batching
   }
 }
 
+const dispatcherOf = ({ run, runBatch }: LegOptions<unknown>): Dispatcher<unknown> =>
+  run === undefined
+    ? DefineBatchers.dispatcherOf(runBatch)
+    : typeof run === "function"
+      ? { name: "run", dispatch: run }
+      : run
+
 /** Some detectors learn events while they run: they are asked when one comes. */
-const actingOf = (detector: Detector, failures: Readonly<Record<string, Policy>>): ReadonlyArray<LegPlan> => {
+const actingOf = (
+  detector: Detector,
+  failures: Readonly<Record<string, Policy>>,
+  batching: LegPlan["batching"]
+): ReadonlyArray<LegPlan> => {
   const { acts, name } = detector
   if (acts === undefined) return []
-  const leg = legOf({ name, run: acts }, 0, failures)
+  const leg = legOf({ name, run: acts }, 0, failures, batching)
   return [
     {
       ...leg,

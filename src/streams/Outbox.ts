@@ -3,7 +3,8 @@ import { Cause } from "effect"
 import type { Detection } from "../services/Event.ts"
 import { type Outgoing, PublishError } from "../services/Publisher.ts"
 import type { Reply } from "../services/Reply.ts"
-import { Batches, type Item } from "./Batches.ts"
+import { Batches } from "./Batches.ts"
+import type { Batcher, Group, Item } from "./BatchGroups.ts"
 import type { PublishPlan } from "./Plan.ts"
 import type { Runner } from "./Runner.ts"
 import { Slots } from "./Slots.ts"
@@ -47,13 +48,15 @@ export interface PublicationEnds {
 
 class PublishAttempt extends Attempt<void> {
   private readonly outbox: Outbox
+  private readonly group: Group<Publication>
   private batch: ReadonlyArray<Publication>
   /** All of it failed for the same reason: divided it would fail alike. */
   private alike = false
 
-  constructor(outbox: Outbox, batch: ReadonlyArray<Publication>) {
+  constructor(outbox: Outbox, batch: ReadonlyArray<Publication>, group: Group<Publication>) {
     super(outbox.target)
     this.outbox = outbox
+    this.group = group
     this.batch = batch
     this.attempts = batch[0]!.attempts
   }
@@ -68,12 +71,12 @@ class PublishAttempt extends Attempt<void> {
   }
 
   succeed(): void {
-    this.outbox.batches.done(this.batch)
+    this.outbox.batches.done(this.group, this.batch)
     for (const publication of this.batch) this.outbox.ends.published(publication)
   }
 
   fail(verdict: Verdict): void {
-    this.outbox.batches.done(this.batch)
+    this.outbox.batches.done(this.group, this.batch)
     for (const publication of this.batch) {
       publication.attempts = this.attempts
       this.outbox.ends.publishFailed(publication, verdict)
@@ -81,7 +84,7 @@ class PublishAttempt extends Attempt<void> {
   }
 
   giveBack(reason: string): void {
-    this.outbox.batches.done(this.batch)
+    this.outbox.batches.done(this.group, this.batch)
     for (const publication of this.batch) this.outbox.ends.publishGivenBack(publication, reason)
   }
 
@@ -95,7 +98,7 @@ class PublishAttempt extends Attempt<void> {
     const left = this.batch.filter(({ outgoing }) => confirmed.has(outgoing))
     const again = this.batch.filter(({ outgoing }) => !failed.has(outgoing) && !confirmed.has(outgoing))
     this.batch = this.batch.filter(({ outgoing }) => failed.has(outgoing))
-    batches.leave(this.batch, left, again)
+    batches.leave(this.group, left, again)
     for (const publication of left) ends.published(publication)
     return left.length > 0
   }
@@ -107,7 +110,7 @@ class PublishAttempt extends Attempt<void> {
       publication.attempts = this.attempts
       publication.delayMillis = delayMillis
     }
-    this.outbox.batches.done(this.batch, this.batch)
+    this.outbox.batches.done(this.group, this.batch, this.batch)
     return true
   }
 }
@@ -117,6 +120,7 @@ export class Outbox {
   readonly ends: PublicationEnds
   readonly target: Target
   readonly batches: Batches<Publication>
+  private readonly batcher: Batcher<Publication>
   private readonly slots: Slots
 
   constructor(
@@ -130,13 +134,13 @@ export class Outbox {
     this.plan = plan
     this.ends = ends
     this.target = new Target({ ...options, slots, probe: plan.publisher.probe })
-    this.batches = new Batches({
+    this.batches = new Batches(runner)
+    this.batcher = this.batches.add({
       size: plan.publisher.batchMax,
       ageMillis: 0,
-      runner,
       open: () => slots.free,
-      begin: (batch) => {
-        const attempt = new PublishAttempt(this, batch)
+      begin: (batch, group) => {
+        const attempt = new PublishAttempt(this, batch, group)
         const { delayMillis } = batch[0]!
         if (delayMillis > 0) this.target.submitLater(attempt, delayMillis)
         else this.target.submit(attempt)
@@ -145,7 +149,7 @@ export class Outbox {
   }
 
   offer(publication: Publication): void {
-    this.batches.offer(publication)
+    this.batches.offer(publication, this.batcher.group(undefined))
   }
 
   /** Gives back what waits: at drain the tries to come, at the deadline all of it. */

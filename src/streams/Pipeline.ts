@@ -173,13 +173,13 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
         buried: road.stats.buried,
         nacked: road.stats.nacked,
         held: road.stats.held,
-        working: road.slots.active,
+        working: road.working,
         lanes: road.lanes.size,
         waiting: road.intake.waiting,
         away: road.away,
         longestLane: road.intake.full ? road.lanes.longest() : undefined
       })),
-      gauges: () => ({ working: road.slots.active, lanes: road.lanes.size, waiting: road.intake.waiting }),
+      gauges: () => ({ working: road.working, lanes: road.lanes.size, waiting: road.intake.waiting }),
       pause: ask(
         Effect.sync(() => {
           if (state === "running") state = "paused"

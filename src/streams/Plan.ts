@@ -6,6 +6,7 @@ import type { Dispatcher } from "../services/Dispatcher.ts"
 import type { Detection, Event } from "../services/Event.ts"
 import type { Policy } from "../services/Failure.ts"
 import type { Publisher } from "../services/Publisher.ts"
+import type { Ready } from "../services/Ready.ts"
 import type { Reply } from "../services/Reply.ts"
 import type { Source } from "../services/Source.ts"
 import type { Retry, Verdict } from "./Target.ts"
@@ -20,12 +21,38 @@ export class KeyError extends Schema.TaggedError<KeyError>()("KeyError", { reaso
 /** What a message that goes no further meets; there is nothing to retry in it. */
 export type MessagePolicy = Exclude<Policy, "retry">
 
+/** How messages are grouped before they are dispatched. */
+export interface BatcherPlan {
+  readonly name: string
+  readonly size: number
+  /** How long the oldest message of a batch waits for company. */
+  readonly ageMillis: number
+  /** Units: bytes of the payloads as they came. */
+  readonly bytesMax: number | undefined
+  /** A batch holds one value of it. */
+  readonly key: ((detection: Detection) => string | undefined) | undefined
+  /** Units: batches at work at the same time, apart from the working legs; undefined counts them among those. */
+  readonly concurrency: number | undefined
+}
+
+/** How a leg comes into batches. */
+export interface Batching {
+  /** The name of its batcher, or what names it for each message. */
+  readonly by: string | ((detection: Detection) => string | undefined)
+  /** For messages that name none there is. */
+  readonly otherwise: string | undefined
+  /** What is done for each message before; its value is the payload in the batch. */
+  readonly process: ((detection: Detection) => Ready<unknown, unknown>) | undefined
+}
+
 export interface LegPlan {
   readonly name: string
   /** The events it acts on; undefined means all. */
   readonly on: ReadonlyArray<string> | undefined
   readonly dispatcher: Dispatcher<unknown>
   readonly verdict: (cause: Cause.Cause<unknown>) => Verdict
+  /** Undefined goes message by message. */
+  readonly batching: Batching | undefined
 }
 
 export interface PublishPlan {
@@ -57,7 +84,7 @@ export interface Plan {
   readonly retry: Retry
   readonly onDecodeError: MessagePolicy
   readonly onKeyError: MessagePolicy
-  readonly batch: { readonly size: number; readonly ageMillis: number } | undefined
+  readonly batchers: ReadonlyArray<BatcherPlan>
   /** Where a buried message goes besides the dead letters; the source's own place where nobody says otherwise. */
   readonly setAside: Source["setAside"]
   /** The id a second copy is known by, undefined when none can come, and how long a claim of a silent process holds. */

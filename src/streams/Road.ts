@@ -18,7 +18,7 @@ import { Publishing } from "./Publishing.ts"
 import { copy, Routes } from "./Routes.ts"
 import { Slots } from "./Slots.ts"
 import type { Stats } from "./Stats.ts"
-import { Attempt, lost, type Verdict } from "./Target.ts"
+import { lost, type Verdict } from "./Target.ts"
 import { Leg, type LegEnds, Work } from "./Work.ts"
 
 export type Options = Omit<EndingsOptions, "onSettled">
@@ -68,7 +68,7 @@ export class Road implements Decoded, LegEnds, Found {
     this.routes = new Routes({ ...options, slots: this.slots })
     runner.loop(() => {
       if (this.quieters.length === 0) return false
-      const isQuiet = this.slots.active === 0 && this.publishing.open === 0 && this.endings.burying === 0
+      const isQuiet = this.routes.working === 0 && this.publishing.open === 0 && this.endings.burying === 0
       if (isQuiet) for (const quiet of this.quieters.splice(0)) quiet()
       return false
     })
@@ -82,10 +82,12 @@ export class Road implements Decoded, LegEnds, Found {
   }
 
   get away(): ReadonlyArray<string> {
-    return [
-      ...this.routes.all.filter(({ target }) => target.away).map(({ plan }) => plan.name),
-      ...this.publishing.away
-    ]
+    return [...this.routes.away, ...this.publishing.away]
+  }
+
+  /** Legs and batches at work. */
+  get working(): number {
+    return this.routes.working
   }
 
   private admit(delivery: Delivery): Fiber.Fiber<unknown, unknown> | undefined {
@@ -237,12 +239,16 @@ export class Road implements Decoded, LegEnds, Found {
       else if (leg.route.batches !== undefined) leg.route.batches.offer(leg)
       else leg.target.submit(leg)
     }
-    if (this.options.plan.batch !== undefined) this.leave(work)
   }
 
   /** The leg of a replayed letter is no longer in the config: the letter stays as it is. */
   private gone(work: Work): void {
     this.giveBack(work, `the pipeline has no ${work.delivery.resume!.leg} any more`)
+  }
+
+  /** Its batch keeps its order from here on. */
+  batched({ work }: Leg): void {
+    if (work.legsOpen === ++work.legsBatched) this.leave(work)
   }
 
   replied(leg: Leg, reply: Reply): void {
@@ -275,7 +281,7 @@ export class Road implements Decoded, LegEnds, Found {
     // The leg stays open until its replies are on their way, so that a publish that ends at once ends nothing else.
     this.publishing.answered(work)
     work.legsOpen--
-    if (work.legsOpen === 0) this.leave(work)
+    if (work.legsOpen === work.legsBatched) this.leave(work)
     this.endings.endIfDone(work)
   }
 
@@ -312,13 +318,13 @@ export class Road implements Decoded, LegEnds, Found {
   readonly downstream: Downstream["Service"] = {
     quiet: Effect.callback<void>((resume) => {
       this.quieters.push(() => resume(Effect.void))
-      this.options.runner.turn(() => this.slots.hold())
+      this.options.runner.turn(() => this.routes.hold())
     }),
-    go: Effect.sync(() => this.options.runner.turn(() => this.slots.go())),
+    go: Effect.sync(() => this.options.runner.turn(() => this.routes.go())),
     recall: Effect.sync(() =>
       this.options.runner.turn(() => {
         this.recalled = true
-        for (const { target } of this.routes.all) target.recall()
+        this.routes.recall()
         this.publishing.recall()
       })
     )
@@ -344,33 +350,26 @@ export class Road implements Decoded, LegEnds, Found {
   }
 
   private stopWaiting(): void {
-    for (const { batches } of this.routes.all) batches?.flush()
+    this.routes.flush()
     if (!this.options.plan.source.redelivers) return
     this.closed = "shutdown"
-    this.giveBackWaiting("shutdown", (job) => job instanceof Leg)
-    for (const { target } of this.routes.all) target.close("shutdown")
+    this.giveBackWaiting("shutdown")
+    this.routes.close("shutdown")
     this.publishing.close("shutdown", false)
   }
 
   private stopWorking(): void {
     this.closed = "shutdown"
-    this.giveBackWaiting("shutdown", () => true)
-    for (const { target } of this.routes.all) {
-      target.close("shutdown")
-      target.interrupt()
-    }
+    this.giveBackWaiting("shutdown")
+    this.routes.stop("shutdown")
     this.publishing.close("shutdown", true)
   }
 
-  private giveBackWaiting(reason: string, returned: (attempt: Attempt<unknown>) => boolean): void {
+  private giveBackWaiting(reason: string): void {
     for (const work of this.finding.takeWaiting()) this.giveBackOrBury(work, reason)
     for (const work of this.lanes.takeWaiting()) {
       work.inLane = false
       this.giveBackOrBury(work, reason)
-    }
-    for (const job of this.slots.takeAll()) {
-      if (job instanceof Attempt && returned(job)) job.giveBack(reason)
-      else this.slots.submit(job)
     }
   }
 

@@ -3,22 +3,41 @@
 /** Units: milliseconds. */
 export const durationBounds = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000]
 
+/** Units: messages of a batch. */
+export const sizeBounds = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000]
+
 export class Histogram {
-  readonly counts = new Array<number>(durationBounds.length + 1).fill(0)
+  readonly bounds: ReadonlyArray<number>
+  readonly counts: Array<number>
   count = 0
   sum = 0
   min = 0
   max = 0
 
+  constructor(bounds: ReadonlyArray<number> = durationBounds) {
+    this.bounds = bounds
+    this.counts = new Array<number>(bounds.length + 1).fill(0)
+  }
+
   observe(value: number): void {
+    const { bounds } = this
     let bucket = 0
-    while (bucket < durationBounds.length && value > durationBounds[bucket]!) bucket++
+    while (bucket < bounds.length && value > bounds[bucket]!) bucket++
     this.counts[bucket] = this.counts[bucket]! + 1
     this.count++
     this.sum += value
     if (value > this.max) this.max = value
     if (value < this.min) this.min = value
   }
+}
+
+/** What a batcher has sent out. */
+export class BatchStats {
+  size = 0
+  bytes = 0
+  age = 0
+  flush = 0
+  readonly sizes = new Histogram(sizeBounds)
 }
 
 export class Stats {
@@ -42,4 +61,13 @@ export class Stats {
   readonly latency = new Histogram()
   /** One try of a leg. */
   readonly leg = new Histogram()
+  private readonly batchers = new Map<string, BatchStats>()
+
+  batcher(name: string): BatchStats {
+    const known = this.batchers.get(name)
+    if (known !== undefined) return known
+    const created = new BatchStats()
+    this.batchers.set(name, created)
+    return created
+  }
 }

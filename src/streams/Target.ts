@@ -63,6 +63,16 @@ export abstract class Attempt<A> implements Job {
     this.target.execute(this)
   }
 
+  /** What it takes a slot of while it works. */
+  get slots(): Slots {
+    return this.target.slots
+  }
+
+  /** Goes out at a drain even when it has not begun. */
+  get flushes(): boolean {
+    return false
+  }
+
   /** Its source has lost all of it to somebody else. */
   abstract get gone(): boolean
 
@@ -114,10 +124,12 @@ export class Target {
   private stopped = false
   /** Some may be gone: only then it is worth a look. */
   private recalled = false
+  readonly slots: Slots
   private readonly options: Options
 
   constructor(options: Options) {
     this.options = options
+    this.slots = options.slots
   }
 
   get away(): boolean {
@@ -128,8 +140,8 @@ export class Target {
     if (this.recalled && attempt.gone) attempt.giveBack(lost)
     else if (this.stopped) attempt.giveBack(this.closed ?? "interrupted")
     else if (this.outage !== undefined) this.wait(attempt)
-    else if (attempt.first) this.options.slots.submitFirst(attempt)
-    else this.options.slots.submit(attempt)
+    else if (attempt.first) attempt.slots.submitFirst(attempt)
+    else attempt.slots.submit(attempt)
   }
 
   /** Submits after a while; the wait holds no slot. */
@@ -182,7 +194,8 @@ export class Target {
 
   /** Called by the attempt when it has its slot. */
   execute(attempt: Attempt<any>): void {
-    const { onLeg, runner, slots } = this.options
+    const { onLeg, runner } = this.options
+    const { slots } = attempt
     if ((this.recalled && attempt.gone) || (this.outage !== undefined && !attempt.probing)) {
       slots.release()
       return this.wait(attempt)
@@ -205,10 +218,10 @@ export class Target {
   }
 
   private executeLater(attempt: Attempt<any>, later: Effect.Effect<unknown, unknown>): void {
-    const { runner, slots } = this.options
+    const { runner } = this.options
     const fiber = runner.start(later, (exit) => {
       this.working.delete(attempt)
-      slots.release()
+      attempt.slots.release()
       this.ended(attempt, exit)
     })
     if (fiber !== undefined) this.working.set(attempt, fiber)
@@ -295,7 +308,7 @@ export class Target {
       const attempt = this.waiting.shift()
       if (attempt !== undefined) {
         attempt.probing = true
-        this.options.slots.submit(attempt)
+        attempt.slots.submit(attempt)
       }
       this.probeLater(outage)
     })

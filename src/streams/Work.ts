@@ -18,6 +18,8 @@ export class Work {
   /** The first leg whose reply has not been handed to the publishers: they leave in the order of the config. */
   declare legNext: number
   declare legsOpen: number
+  /** Of those, the ones that stand in batches: they do not hold the lane. */
+  declare legsBatched: number
   declare publishesOpen: number
   declare burialsOpen: number
   declare buriedFor: string | undefined
@@ -40,6 +42,7 @@ export class Work {
     this.legs = none
     this.legNext = 0
     this.legsOpen = 0
+    this.legsBatched = 0
     this.publishesOpen = 0
     this.burialsOpen = 0
     this.buriedFor = undefined
@@ -62,18 +65,31 @@ export class Work {
   }
 }
 
-/** What a leg tells the road; it is called once. */
+/** What a leg tells the road; how it ended is told once. */
 export interface LegEnds {
+  /** It stands in a batch, which keeps its order; one of the others is still called. */
+  batched(leg: Leg): void
   replied(leg: Leg, reply: Reply): void
   legFailed(leg: Leg, verdict: Verdict): void
   legGivenBack(leg: Leg, reason: string): void
 }
 
-/** One dispatcher of a pipeline, with its target and, for pipelines with `batch`, its batcher. */
+/** What stands between a leg and its target where the leg has batchers. */
+export interface LegBatches {
+  readonly offer: (leg: Leg) => void
+  /** Nothing waits for company any more. */
+  readonly flush: () => void
+  /** All that waits is given back; called when the target gives back whatever comes. */
+  readonly stop: () => void
+  /** Gives back what is gone. */
+  readonly recall: () => void
+}
+
+/** One dispatcher of a pipeline, with its target. */
 export interface Route {
   readonly plan: LegPlan
   readonly target: Target
-  readonly batches: { readonly offer: (leg: Leg) => void; readonly flush: () => void } | undefined
+  readonly batches: LegBatches | undefined
 }
 
 /** One detection for one dispatcher. */
@@ -118,6 +134,10 @@ export class Leg extends Attempt<Reply> {
 
   giveBack(reason: string): void {
     this.ends.legGivenBack(this, reason)
+  }
+
+  batched(): void {
+    this.ends.batched(this)
   }
 }
 

@@ -64,6 +64,8 @@ const fields = ({ presence, reason, retryAfterMillis, retryable }: DispatchError
   retryAfterMillis
 })
 
+const info = { batcher: "default", key: undefined, size: 2, trigger: "size" } as const
+
 describe("DispatcherHttp", () => {
   it.live("posts the payload as it came and brings the answer", () =>
     Effect.gen(function* () {
@@ -397,7 +399,7 @@ describe("DispatcherHttp", () => {
     Effect.gen(function* () {
       const batch = [{ a: 1 }, "text", utf8.encode('{"b":2}'), 3].map(detection)
       const { dispatcher, seen } = yield* calling(answering(200, "done"))
-      const replies = yield* dispatcher.dispatchBatch!(batch)
+      const replies = yield* dispatcher.dispatchBatch!(batch, info)
       assert.deepStrictEqual(
         seen.map(({ body, headers }) => [body, headers["content-type"]]),
         [['[{"a":1},"text",{"b":2},3]', "application/json"]]
@@ -407,15 +409,15 @@ describe("DispatcherHttp", () => {
         ["done", "done", "done", "done"]
       )
       const refusing = yield* calling(answering(400, "no"), { body: "payload.a" })
-      const mixed = yield* refusing.dispatcher.dispatchBatch!(batch.slice(0, 2))
+      const mixed = yield* refusing.dispatcher.dispatchBatch!(batch.slice(0, 2), info)
       assert.strictEqual(refusing.seen[0]!.body, "[1]")
       assert.strictEqual(Result.getOrThrow(mixed[0]!).kind, "refused")
       assert.isTrue(Result.isFailure(mixed[1]!))
-      const none = yield* refusing.dispatcher.dispatchBatch!(batch.slice(1, 2))
+      const none = yield* refusing.dispatcher.dispatchBatch!(batch.slice(1, 2), info)
       assert.isTrue(Result.isFailure(none[0]!))
       assert.strictEqual(refusing.seen.length, 1)
       const busy = yield* calling(answering(503))
-      assert.strictEqual((yield* Effect.flip(busy.dispatcher.dispatchBatch!(batch))).presence, "busy")
+      assert.strictEqual((yield* Effect.flip(busy.dispatcher.dispatchBatch!(batch, info))).presence, "busy")
     })
   )
 
