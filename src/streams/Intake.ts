@@ -46,7 +46,8 @@ export class Intake {
 
   /**
    * Takes a whole array, then suspends while the buffer is full, the rate is used up or the pipeline is paused. Under a
-   * rate, and in a pause, what is not let in yet waits in the hand.
+   * rate, and in a pause, what is not let in yet waits in the hand. While the rate is used up the source is asked for no
+   * more, so that its end, too, is seen up to an interval later.
    */
   take(deliveries: ReadonlyArray<Delivery>): Effect.Effect<void> {
     return Effect.suspend(() => this.takeFrom(deliveries, 0, true))
