@@ -107,9 +107,11 @@ export const tune = (one: Supervised, { concurrency, paused, rate }: Tuning): Ef
 const apply = ({ paused, plan }: Supervised, handle: Pipeline.Handle): Effect.Effect<void> =>
   Effect.gen(function* () {
     const { rate } = plan
+    // What is paused takes nothing of a higher rate, and what is resumed takes nothing beyond a lower one.
+    if (paused) yield* handle.pause
     yield* Effect.orDie(handle.rate(rate && { messages: rate.messages, per: rate.perMillis }))
     yield* handle.resize(plan.concurrency)
-    yield* paused ? handle.pause : handle.resume
+    if (!paused) yield* handle.resume
   })
 
 /** Runs one pipeline until it ends, is halted, or fails too often; a source that is away is waited for without counting. */

@@ -94,7 +94,12 @@ describe("sluice pipelines and tune", () => {
         ["", "pipelines CONFIG", 2, "the config has no http: { admin: true }, so its process cannot be asked"],
         ["{ admin: true, port: 0 }", "pipelines CONFIG", 2, /say with --url where the process listens$/],
         [`{ port: ${port}, admin: { key: wrong } }`, "pipelines CONFIG", 1, /expected another Bearer key/],
-        [`{ port: ${closed.port}, admin: true }`, "pipelines CONFIG", 1, /ECONNREFUSED.*is the process running there\?$/],
+        [
+          `{ port: ${closed.port}, admin: true }`,
+          "pipelines CONFIG",
+          1,
+          /ECONNREFUSED.*is the process running there\?$/
+        ],
         [`{ port: ${other.port}, admin: true }`, "pipelines CONFIG", 1, /answered 404: that is no answer of such/],
         [http, "pipelines CONFIG --url nowhere", 2, /^--url: expected .*found "nowhere"$/]
       ]
