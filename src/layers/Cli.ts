@@ -1,4 +1,4 @@
-/** The command line: run, check, schema, graph, dlq, journal, explain, send, register, listen and key. */
+/** The command line: run, check, schema, graph, dlq, journal, explain, pipelines, tune, send, register, listen and key. */
 import {
   Console,
   Effect,
@@ -19,6 +19,7 @@ import * as CliGateway from "./CliGateway.ts"
 import * as CliJournal from "./CliJournal.ts"
 import * as CliKeys from "./CliKeys.ts"
 import * as CliListen from "./CliListen.ts"
+import * as CliPipelines from "./CliPipelines.ts"
 import * as Config from "./Config.ts"
 import { ConfigError, type Unset } from "./ConfigFile.ts"
 import { Environment } from "./Environment.ts"
@@ -177,6 +178,20 @@ const explain = Command.make(
   Command.withExamples([{ command: "sluice explain hasura.yaml 85558393", description: "By its id" }])
 )
 
+const pipelines = Command.make("pipelines", { ...place, ...CliPipelines.listFlags, json }, ({ json, url, ...place }) =>
+  Effect.flatMap(load(place), (loaded) => CliPipelines.list(loaded, url, json))
+).pipe(Command.withDescription("Show the pipelines of a running process, with `http: { admin: true }`"))
+
+const tune = Command.make("tune", { ...CliPipelines.tuneFlags, json }, ({ config, json, ...wanted }) =>
+  Effect.flatMap(load(named(config)), (loaded) => CliPipelines.tune(loaded, wanted, json))
+).pipe(
+  Command.withDescription("Change how fast a pipeline of a running process goes, until that process ends"),
+  Command.withExamples([
+    { command: "sluice tune orders.yaml orders --rate 10/1s", description: "Let ten in per second" },
+    { command: "sluice tune orders.yaml orders --pause", description: "Let nothing in" }
+  ])
+)
+
 const send = Command.make("send", { ...CliGateway.sendFlags, json }, ({ json, ...asked }) =>
   orExit(CliGateway.send(asked, json))
 ).pipe(
@@ -212,10 +227,27 @@ const sluice = Command.make("sluice").pipe(
   Command.withDescription(
     "Takes messages from queues, streams, sockets and webhooks, detects events in them, and acts"
   ),
-  Command.withSubcommands([run, check, schema, graph, dlq, journal, explain, send, register, listen, CliKeys.command])
+  Command.withSubcommands([
+    run,
+    check,
+    schema,
+    graph,
+    dlq,
+    journal,
+    explain,
+    pipelines,
+    tune,
+    send,
+    register,
+    listen,
+    CliKeys.command
+  ])
 )
 
-const commands = ["run", "check", "schema", "graph", "dlq", "journal", "explain", "send", "register", "listen", "key"]
+const commands = [
+  ...["run", "check", "schema", "graph", "dlq", "journal", "explain", "pipelines", "tune"],
+  ...["send", "register", "listen", "key"]
+]
 
 /** The exit code of an interrupted command: a run that is stopped is done, and what is sent only in part is not. */
 export const interruptedCode = (args: ReadonlyArray<string>): 0 | 1 => (args.includes("send") ? 1 : 0)
@@ -245,7 +277,10 @@ export const main = (
   )
 
 /** What follows these is no word of a command. */
-const valued = [...["-f", "--file"], ...[CliGateway, CliJournal, CliKeys, CliListen].flatMap(({ valued }) => valued)]
+const valued = [
+  ...["-f", "--file"],
+  ...[CliGateway, CliJournal, CliKeys, CliListen, CliPipelines].flatMap(({ valued }) => valued)
+]
 const subcommands: Readonly<Record<string, ReadonlyArray<string>>> = {
   dlq: ["ls", "show", "replay", "purge"],
   key: CliKeys.commands
@@ -261,7 +296,7 @@ const ordered = (args: ReadonlyArray<string>): ReadonlyArray<string> => {
   const command = take(commands)
   const words = [...command, ...take(subcommands[command[0] ?? ""] ?? [])]
   const flag = rest.findIndex((arg) => ["-f", "--file"].includes(arg))
-  const file = flag === -1 || words[0] !== "dlq" ? [] : rest.splice(flag, 2).slice(1)
+  const file = flag === -1 || !["dlq", "tune"].includes(words[0] ?? "") ? [] : rest.splice(flag, 2).slice(1)
   return [...words, ...file, ...rest]
 }
 

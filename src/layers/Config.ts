@@ -5,11 +5,13 @@ import type { Component, Problem } from "../services/Component.ts"
 import * as Fields from "../services/Fields.ts"
 import * as KafkaConnection from "../services/KafkaConnection.ts"
 import { bufferMessages } from "../streams/Define.ts"
+import * as Rate from "../streams/Rate.ts"
 import * as Catalog from "./Catalog.ts"
 import { ConfigError, type ConfigFile, type Finding, parse, type Unset } from "./ConfigFile.ts"
 import { field, problemsOf } from "./ConfigProblems.ts"
 import * as DetectorRules from "./DetectorRules.ts"
 import * as Eventor from "./Eventor.ts"
+import { isLoopback } from "./GatewayAccessNode.ts"
 import * as PostgresUrl from "./PostgresUrl.ts"
 import * as PrefectHandler from "./PrefectHandler.ts"
 import * as Utf8 from "./Utf8.ts"
@@ -64,6 +66,8 @@ const Pipeline = Schema.Struct({
   exactlyOnce: Fields.orElse(Fields.Boolean, false),
   unkeyed: Fields.orElse(Schema.Literals(["none", "partition"]), "none"),
   concurrency: Fields.orElse(Fields.int(1, 100_000), 64),
+  /** At most so many are let in per interval. */
+  rate: Schema.optionalKey(Rate.Options),
   buffer: Schema.optionalKey(
     Schema.Struct({
       messages: Fields.orElse(Fields.int(1), bufferMessages),
@@ -124,6 +128,8 @@ const Http = Schema.Struct({
   bodyMax: Fields.orElse(Fields.Bytes, 1024 * 1024),
   /** Whether to serve `/api/v1/explain/<id>`; absent: only where no other machine can reach the server. */
   explain: Schema.optionalKey(Fields.Boolean),
+  /** Whether to serve `/api/v1/pipelines`, which shows and tunes them: to this machine alone, or to who has the key. */
+  admin: Schema.optionalKey(Schema.Union([Fields.Boolean, Schema.Struct({ key: Fields.Secret })])),
   /** A path that answers each POST with what it was sent, for trying things out. */
   echo: Schema.optionalKey(Fields.Text)
 })
@@ -254,6 +260,18 @@ const rulesBetweenFields = function* ({ http, pipelines, storage }: Config): Gen
         expected: "a path that is not sluice's own",
         found: source.path
       }
+    }
+  }
+  const admin = http?.admin
+  if (http !== undefined && admin === true && !isLoopback(http.host)) {
+    const expected = `a key, such as { key: "\${ADMIN_KEY}" }, since others can reach ${http.host}`
+    yield { path: ["http", "admin"], expected, found: true }
+  }
+  if (typeof admin === "object" && !/^\S+$/.test(Redacted.value(admin.key))) {
+    yield {
+      path: ["http", "admin", "key"],
+      expected: "text without spaces; what came is not shown",
+      found: "other text"
     }
   }
   if (http?.echo !== undefined && reserved.includes(http.echo)) {

@@ -3,6 +3,7 @@ import { Clock, Deferred, Effect, FiberSet, Option, References, Result, type Sco
 import type { DeadLetters } from "../services/DeadLetters.ts"
 import * as Pipeline from "../streams/Pipeline.ts"
 import type { Plan } from "../streams/Plan.ts"
+import type { Limit } from "../streams/Rate.ts"
 import { Stats } from "../streams/Stats.ts"
 
 export interface Options {
@@ -31,7 +32,9 @@ export interface Supervisor {
 /** One pipeline over all its restarts. */
 export interface Supervised {
   readonly name: string
-  readonly plan: Plan
+  /** As it was tuned last: a restart goes on with that. */
+  plan: Plan
+  paused: boolean
   readonly stats: Stats
   state: "starting" | "running" | "restarting" | "ended" | "failed"
   /** The running one; undefined between two. */
@@ -50,7 +53,14 @@ export const start = Effect.fnUntraced(function* (
   const gaveUp = yield* Deferred.make<void>()
   const fibers = yield* FiberSet.make<void>()
   const pipelines = plans.map(
-    (plan): Supervised => ({ name: plan.name, plan, stats: new Stats(), state: "starting", handle: undefined })
+    (plan): Supervised => ({
+      name: plan.name,
+      plan,
+      paused: false,
+      stats: new Stats(),
+      state: "starting",
+      handle: undefined
+    })
   )
   for (const one of pipelines) {
     yield* FiberSet.run(fibers, supervise(one, options, Deferred.await(stopping), Deferred.succeed(gaveUp, undefined)))
@@ -75,6 +85,34 @@ export const start = Effect.fnUntraced(function* (
     ).pipe(Effect.map(() => ({ failed: failed() })))
   }
 })
+
+/** What may be changed of a pipeline while it runs. */
+export interface Tuning {
+  /** null lifts the limit. */
+  readonly rate?: Limit | null | undefined
+  /** Units: working legs. */
+  readonly concurrency?: number | undefined
+  readonly paused?: boolean | undefined
+}
+
+/** Changes what is named, now and for the restarts to come. */
+export const tune = (one: Supervised, { concurrency, paused, rate }: Tuning): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    if (rate !== undefined) one.plan = { ...one.plan, rate: rate ?? undefined }
+    if (concurrency !== undefined) one.plan = { ...one.plan, concurrency }
+    if (paused !== undefined) one.paused = paused
+    return one.handle === undefined ? Effect.void : apply(one, one.handle)
+  })
+
+const apply = ({ paused, plan }: Supervised, handle: Pipeline.Handle): Effect.Effect<void> =>
+  Effect.gen(function* () {
+    const { rate } = plan
+    // What is paused takes nothing of a higher rate, and what is resumed takes nothing beyond a lower one.
+    if (paused) yield* handle.pause
+    yield* Effect.orDie(handle.rate(rate && { messages: rate.messages, per: rate.perMillis }))
+    yield* handle.resize(plan.concurrency)
+    if (!paused) yield* handle.resume
+  })
 
 /** Runs one pipeline until it ends, is halted, or fails too often; a source that is away is waited for without counting. */
 const supervise = (
@@ -126,8 +164,10 @@ const atLevel = <A, E, R>({ logLevel }: Plan, effect: Effect.Effect<A, E, R>): E
 const runOnce = (one: Supervised) =>
   Effect.scoped(
     Effect.gen(function* () {
-      const handle = yield* Pipeline.start(one.plan, one.stats)
+      const { paused, plan } = one
+      const handle = yield* Pipeline.start(plan, { stats: one.stats, paused })
       one.handle = handle
+      if (one.plan !== plan || one.paused !== paused) yield* apply(one, handle)
       one.state = "running"
       yield* Effect.logInfo(`${one.name}: started, reading ${one.plan.source.name}`)
       yield* handle.await.pipe(

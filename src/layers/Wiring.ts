@@ -82,6 +82,7 @@ const planOf = Effect.fnUntraced(function* (name: string, pipeline: Pipeline, fo
     unkeyed: pipeline.unkeyed,
     concurrency: pipeline.concurrency,
     buffer: pipeline.buffer,
+    rate: pipeline.rate,
     retry: pipeline.retry && {
       attempts: pipeline.retry.attempts,
       backoffMillis: Duration.toMillis(pipeline.retry.backoff),

@@ -14,6 +14,7 @@ import type { Source } from "../services/Source.ts"
 import * as DefineBatchers from "./DefineBatchers.ts"
 import * as Pipeline from "./Pipeline.ts"
 import type { KeyError, LegPlan, MessagePolicy, Plan } from "./Plan.ts"
+import * as Rate from "./Rate.ts"
 import { words } from "./Runner.ts"
 import { defect, type Retry, retryDefault, type Verdict } from "./Target.ts"
 
@@ -53,6 +54,8 @@ interface Common {
   readonly concurrency?: number | undefined
   /** What may wait beyond them; 4,096 messages and 64 MiB by default. */
   readonly buffer?: { readonly messages?: number | undefined; readonly bytes?: number | undefined } | undefined
+  /** How many are let in per interval, replays not counted; absent sets no limit. Throws: `RateError`, when it cannot be one. */
+  readonly rate?: Rate.Input | undefined
   /** Absent makes every decoded message the event `message`. */
   readonly detect?: ReadonlyArray<Detector> | ((event: Event) => Ready<ReadonlyArray<string>>) | undefined
   readonly publish?: ReadonlyArray<PublishOptions> | undefined
@@ -138,6 +141,7 @@ export const define = <
     unkeyed: options.unkeyed ?? "none",
     concurrency,
     buffer: { messagesMax: buffer?.messages ?? bufferMessages, bytesMax: buffer?.bytes ?? 64 * 1024 * 1024 },
+    rate: options.rate && rateOf(options.rate),
     detectors,
     legs: [
       ...dispatch.map((leg, i) => legOf(leg, i, failures, batchers.legs[i])),
@@ -170,6 +174,12 @@ export const define = <
     depthMax: options.depthMax ?? Chain.depthMaxDefault,
     journal: options.journal ?? false
   }
+}
+
+const rateOf = (rate: Rate.Input): Rate.Limit => {
+  const limit = Rate.limitOf(rate)
+  if (limit instanceof Rate.RateError) throw limit
+  return limit
 }
 
 /** Starts a pipeline and gives its handle; it ends with the scope. */

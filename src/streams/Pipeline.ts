@@ -8,6 +8,7 @@ import { Downstream, SourceError } from "../services/Source.ts"
 import type { RoadFailure } from "./Endings.ts"
 import { Journaling } from "./Journaling.ts"
 import type { Plan } from "./Plan.ts"
+import * as Rate from "./Rate.ts"
 import { Road } from "./Road.ts"
 import * as Runner from "./Runner.ts"
 import { Stats } from "./Stats.ts"
@@ -34,7 +35,11 @@ export interface Status {
   readonly held: number
   readonly working: number
   readonly lanes: number
-  /** The source is held back because the buffer is full or the pipeline is paused. */
+  /** Working legs at most. */
+  readonly concurrency: number
+  /** How many are let in per interval; undefined when there is no limit. */
+  readonly rate: Rate.Limit | undefined
+  /** The source is held back because the buffer is full, the rate is used up or the pipeline is paused. */
   readonly waiting: boolean
   /** Legs and publishers whose target is away. */
   readonly away: ReadonlyArray<string>
@@ -52,6 +57,8 @@ export interface Handle {
   readonly resume: Effect.Effect<void>
   /** Units: working legs. */
   readonly resize: (concurrency: number) => Effect.Effect<void>
+  /** From now on so many are let in per interval; undefined lifts the limit. Replays are not limited. */
+  readonly rate: (limit: Rate.Input | undefined) => Effect.Effect<void, Rate.RateError>
   readonly seek: (position: string) => Effect.Effect<void, SourceError>
   /** Stops intake and ends the work in hand. Units: milliseconds. */
   readonly drain: (deadlineMillis?: number) => Effect.Effect<void>
@@ -77,9 +84,15 @@ type Ending =
   | { readonly _tag: "Drained"; readonly deadlineMillis: number }
   | { readonly _tag: "Failed"; readonly error: PipelineError }
 
+export interface StartOptions {
+  readonly stats?: Stats | undefined
+  /** It takes nothing until it is resumed. */
+  readonly paused?: boolean | undefined
+}
+
 /** Starts the pipeline; it ends at the latest with the scope, without a drain of its own. */
-export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, DeadLetters | Scope.Scope> =
-  Effect.fnUntraced(function* (plan: Plan, stats: Stats = new Stats()) {
+export const start: (plan: Plan, options?: StartOptions) => Effect.Effect<Handle, never, DeadLetters | Scope.Scope> =
+  Effect.fnUntraced(function* (plan: Plan, { paused = false, stats = new Stats() }: StartOptions = {}) {
     const deadLetters = yield* DeadLetters
     const dedupe = Option.getOrUndefined(yield* Effect.serviceOption(Dedupe))
     if (plan.dedupe !== undefined && dedupe === undefined) {
@@ -90,7 +103,7 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
     const runner = yield* Runner.make
     const ending = yield* Deferred.make<Ending>()
     const ended = yield* Deferred.make<void, PipelineError>()
-    let state: Status["state"] = "running"
+    let state: Status["state"] = paused ? "paused" : "running"
 
     const fail = (kind: PipelineError["kind"], reason: string): void => {
       const error = new PipelineError({ pipeline: plan.name, reason, kind })
@@ -100,6 +113,7 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
     runner.onDefect = (defect) => fail("failed", `defect: ${Runner.words(defect)}`)
     const road = new Road({ plan, runner, deadLetters, dedupe, journaling, stats, onFailure })
 
+    if (paused) road.intake.pause()
     const taken = yield* Deferred.make<void>()
     const intake = yield* plan.source.open.pipe(
       Effect.flatMap((stream) => Stream.runForEachArray(stream, (deliveries) => road.intake.take(deliveries))),
@@ -118,8 +132,12 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
       Effect.provideService(Downstream, road.downstream),
       Effect.forkScoped
     )
-    // Without a drain, too, nothing that a codec waits for may hold the end of the scope.
-    yield* Effect.addFinalizer(() => Effect.sync(() => road.stopDecoding()))
+    // Without a drain, too, nothing that a codec or the rate waits for may hold the end of the scope.
+    const letGo = (): void => {
+      road.intake.refuseRest()
+      road.stopDecoding()
+    }
+    yield* Effect.addFinalizer(() => Effect.sync(letGo))
 
     const mailbox = yield* Queue.bounded<Effect.Effect<unknown>>(mailboxMax)
     yield* Queue.take(mailbox).pipe(Effect.flatten, Effect.forever, Effect.forkScoped)
@@ -138,6 +156,8 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
         return yield* Deferred.succeed(ended, undefined)
       }
       state = "draining"
+      // What cannot be given again is to be worked, also where the pipeline was paused.
+      if (!plan.source.redelivers) road.intake.resume()
       // After a failure the source is opened again, and goes on with what it has.
       if (reason._tag === "Drained" && plan.source.stop !== undefined) {
         const stopped = yield* plan.source.stop.pipe(
@@ -150,11 +170,11 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
         }
       }
       const deadlineMillis = reason._tag === "Drained" ? reason.deadlineMillis : drainMillisDefault
-      // What a codec still waits for holds the intake; only what cannot be given again is worth the whole time.
+      // What a codec or the rate waits for holds the intake; only what cannot be given again is worth the whole time.
       const [waited] = yield* plan.source.redelivers
         ? Effect.succeed([Duration.zero])
         : Effect.timed(Effect.timeoutOption(Fiber.interrupt(intake), deadlineMillis))
-      road.stopDecoding()
+      letGo()
       yield* Fiber.interrupt(intake)
       yield* road.drain(Math.max(0, deadlineMillis - Duration.toMillis(waited!)))
       state = reason._tag === "Drained" ? "ended" : "failed"
@@ -175,6 +195,8 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
         held: road.stats.held,
         working: road.working,
         lanes: road.lanes.size,
+        concurrency: road.slots.limit,
+        rate: road.intake.limit,
         waiting: road.intake.waiting,
         away: road.away,
         longestLane: road.intake.full ? road.lanes.longest() : undefined
@@ -200,6 +222,15 @@ export const start: (plan: Plan, stats?: Stats) => Effect.Effect<Handle, never, 
             })
           )
         ),
+      rate: (input) => {
+        const limit = input === undefined ? undefined : Rate.limitOf(input)
+        if (limit instanceof Rate.RateError) return Effect.fail(limit)
+        return ask(
+          Effect.sync(() => {
+            road.intake.limit = limit
+          })
+        )
+      },
       seek: (position) => (seek === undefined ? Effect.fail(noSeek(plan.source.name)) : ask(seek(position))),
       drain: (deadlineMillis = drainMillisDefault) =>
         Effect.andThen(
@@ -221,7 +252,7 @@ const replay = (
   letters: ReadonlyArray<Letter>
 ): Effect.Effect<ReadonlyArray<Replayed>> =>
   Effect.forEach(letters, (letter) => Effect.map(Deferred.make<Replayed>(), (done) => ({ letter, done }))).pipe(
-    Effect.tap((all) => road.intake.take(all.map(({ done, letter }) => deliveryOf(letter, deadLetters, done)))),
+    Effect.tap((all) => road.intake.takeAgain(all.map(({ done, letter }) => deliveryOf(letter, deadLetters, done)))),
     Effect.flatMap((all) => Effect.forEach(all, ({ done }) => Deferred.await(done)))
   )
 

@@ -9,6 +9,7 @@ import type { Publisher } from "../services/Publisher.ts"
 import type { Ready } from "../services/Ready.ts"
 import type { Reply } from "../services/Reply.ts"
 import type { Source } from "../services/Source.ts"
+import type { Limit } from "./Rate.ts"
 import type { Retry, Verdict } from "./Target.ts"
 
 /** The key cannot be read from this message. */
@@ -78,6 +79,8 @@ export interface Plan {
   readonly concurrency: number
   /** What may wait beyond the working legs, over which the source pauses. Units: deliveries; bytes of payload. */
   readonly buffer: { readonly messagesMax: number; readonly bytesMax: number }
+  /** How many are let in per interval; undefined sets no limit. */
+  readonly rate?: Limit | undefined
   readonly detectors: ReadonlyArray<Detector>
   readonly legs: ReadonlyArray<LegPlan>
   readonly publishes: ReadonlyArray<PublishPlan>

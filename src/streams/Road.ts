@@ -51,10 +51,12 @@ export class Road implements Decoded, LegEnds, Found {
     this.decoding = new Decoding(runner, this)
     this.intake = new Intake({
       buffer: plan.buffer,
+      rate: plan.rate,
       runner,
       stats: this.stats,
       slots: this.slots,
-      admit: (delivery) => this.admit(delivery)
+      admit: (delivery) => this.admit(delivery),
+      refuse: (delivery) => this.undecided(this.receive(delivery))
     })
     this.endings = new Endings({
       ...options,
@@ -90,11 +92,15 @@ export class Road implements Decoded, LegEnds, Found {
     return this.routes.working
   }
 
-  private admit(delivery: Delivery): Fiber.Fiber<unknown, unknown> | undefined {
-    const work = new Work(delivery, ++this.sequence, this.options.runner.time)
+  private receive(delivery: Delivery): Work {
     this.stats.received++
     this.stats.held++
     this.stats.heldBytes += weightOf(delivery)
+    return new Work(delivery, ++this.sequence, this.options.runner.time)
+  }
+
+  private admit(delivery: Delivery): Fiber.Fiber<unknown, unknown> | undefined {
+    const work = this.receive(delivery)
     if (delivery.envelope.broken !== undefined) {
       this.undecodable(work, delivery.envelope.broken)
       return undefined

@@ -25,6 +25,10 @@ export class Slots {
     return this.active + this.ready.length < this.room
   }
 
+  get limit(): number {
+    return this.wanted
+  }
+
   set limit(limit: number) {
     if (this.room === this.wanted) this.room = limit
     this.wanted = limit

@@ -70,7 +70,7 @@ describe("Config", () => {
         ),
         [
           `pipelines:\n  a:\n    ${stdin}\n    concurency: 3\n`,
-          'x.yaml:4:5: pipelines.a.concurency: expected one of source, decode, key, order, exactlyOnce, unkeyed, concurrency, buffer, detect, dispatch, publish, retry, failures, deadLetters, batch, dedupe, depthMax, journal, log, found "concurency" (did you mean concurrency?)'
+          'x.yaml:4:5: pipelines.a.concurency: expected one of source, decode, key, order, exactlyOnce, unkeyed, concurrency, rate, buffer, detect, dispatch, publish, retry, failures, deadLetters, batch, dedupe, depthMax, journal, log, found "concurency" (did you mean concurrency?)'
         ],
         [
           "pipelines:\n  a:\n    source: { type: kafka, brokers: 'a:b', topic: ^(, from: soon }\n",
