@@ -8,7 +8,7 @@ import * as EventRelaySuite from "../suites/EventRelaySuite.ts"
 
 const relay = Effect.runSync(EventRelayMemory.make())
 EventRelaySuite.suite("EventRelayMemory", Layer.succeed(EventRelayClient, relay.client), () => relay, {
-  keys: true,
+  keys: EventRelaySuite.keyTypes,
   limits: true,
   unlocks: true
 })
