@@ -24,12 +24,28 @@ export interface Key extends Required<NewKey> {
 export interface Limits {
   readonly publishDurable: number
   readonly publishEphemeral: number
+  readonly createTopic: number
   readonly others: number
 }
 
-export const limitsDefault: Limits = { publishDurable: 10_000, publishEphemeral: 20_000, others: 10_000 }
+export const limitsDefault: Limits = {
+  publishDurable: 10_000,
+  publishEphemeral: 20_000,
+  createTopic: 5,
+  others: 10_000
+}
 
-export type Method = "publish_events" | "pull_events" | "pull_queued_events" | "un_lock_queued_events"
+export type Method =
+  | "publish_events"
+  | "pull_events"
+  | "pull_queued_events"
+  | "un_lock_queued_events"
+  | "create_topic"
+  | "create_destination"
+  | "create_api_key"
+  | "revoke_api_key"
+  | "add_destinations_to_api_key"
+  | "add_topics_to_api_key"
 
 /** What a policy looks at. */
 export interface Asked {
@@ -51,9 +67,8 @@ export const make = (newId: () => string) => {
 
   /** Fixed seconds, as the server counts them. */
   const counted = (method: Method, durable: boolean, now: number): Result.Result<void, Refusal> => {
-    const isPublish = method === "publish_events"
-    const most = isPublish ? (durable ? limits.publishDurable : limits.publishEphemeral) : limits.others
-    const name = isPublish ? `${method} ${durable}` : method
+    const most = mostOf(limits, method, durable)
+    const name = `${method} ${durable}`
     const second = Math.floor(now / 1000)
     const window = windows.get(name)
     const calls = window?.second === second ? window.calls + 1 : 1
@@ -98,21 +113,33 @@ export const make = (newId: () => string) => {
       if (key !== undefined) keys.set(id, { ...key, isRevoked: true })
       return key !== undefined
     },
-    all: (): ReadonlyArray<Key> => [...keys.values()],
-    put: (key: Key): void => void keys.set(key.id, key)
+    /** Adds to what it is for. False where there is none. */
+    associate: (id: string, more: Pick<NewKey, "topics" | "destinations">): boolean => {
+      const key = keys.get(id)
+      if (key === undefined) return false
+      const topics = [...key.topics, ...(more.topics ?? [])]
+      keys.set(id, { ...key, topics, destinations: [...key.destinations, ...(more.destinations ?? [])] })
+      return true
+    },
+    get: (id: string): Key | undefined => keys.get(id)
   }
+}
+
+const mostOf = (limits: Limits, method: Method, durable: boolean): number => {
+  if (method === "publish_events") return durable ? limits.publishDurable : limits.publishEphemeral
+  return method === "create_topic" ? limits.createTopic : limits.others
 }
 
 /** What each type of key may do. */
 const permitted = (key: Key, { method, topic, topicOfDestination }: Asked): Result.Result<void, Refusal> => {
   if (key.type === "admin") return Result.void
-  const allowed: Readonly<Record<Method, ReadonlyArray<KeyType>>> = {
+  const allowed: Readonly<Partial<Record<Method, ReadonlyArray<KeyType>>>> = {
     publish_events: ["producer", "producer_consumer"],
     pull_events: ["consumer", "producer_consumer"],
     pull_queued_events: ["consumer"],
     un_lock_queued_events: ["consumer"]
   }
-  if (!allowed[method].includes(key.type)) return refuse("PERMISSION_DENIED", "Not permitted")
+  if (allowed[method]?.includes(key.type) !== true) return refuse("PERMISSION_DENIED", "Not permitted")
   if (method === "publish_events") {
     return key.topics.includes(topic)
       ? Result.void

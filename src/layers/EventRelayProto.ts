@@ -3,7 +3,7 @@ import { Buffer } from "node:buffer"
 import protobuf from "protobufjs"
 import type { NewEvent, RelayEvent } from "../services/EventRelay.ts"
 
-// The facts of https://github.com/eventrelay/eventrelay (event_relay.proto), of which only this service is spoken here.
+// The facts of https://github.com/eventrelay/eventrelay (event_relay.proto), of which only this service is spoken to.
 const text = `
 syntax = "proto3";
 package eventrelay;
@@ -58,34 +58,41 @@ message UnLockQueuedEventsRequest { string destination_id = 1; repeated string e
 message UnLockQueuedEventsResponse { repeated Event events = 1; }
 `
 
-const { root } = protobuf.parse(text, { keepCase: true })
-
 /** Fields that are not there are empty, as proto3 has it. */
 const whole = { defaults: true, arrays: true, objects: true, longs: Number } as const
 
-const codec = <A extends object>(name: string) => {
-  const type = root.lookupType(`eventrelay.${name}`)
-  return {
-    // What was copied is no part of a larger buffer that would live on with it.
-    encode: (value: A): Buffer => Buffer.from(type.encode(value as { [field: string]: unknown }).finish()),
-    decode: (bytes: Uint8Array): A => type.toObject(type.decode(bytes), whole) as A
+/** What a text in protobuf's language describes, of the package `eventrelay`. */
+export const describe = (proto: string) => {
+  const { root } = protobuf.parse(proto, { keepCase: true })
+  const codec = <A extends object>(name: string) => {
+    const type = root.lookupType(`eventrelay.${name}`)
+    return {
+      // What was copied is no part of a larger buffer that would live on with it.
+      encode: (value: A): Buffer => Buffer.from(type.encode(value as { [field: string]: unknown }).finish()),
+      decode: (bytes: Uint8Array): A => type.toObject(type.decode(bytes), whole) as A
+    }
   }
+  /** One call as gRPC's library wants it described. */
+  const method =
+    (service: string) =>
+    <Request extends object, Response extends object>(name: string) => {
+      const request = codec<Request>(`${name}Request`)
+      const response = codec<Response>(`${name}Response`)
+      return {
+        path: `/eventrelay.${service}/${name}`,
+        requestStream: false,
+        responseStream: false,
+        requestSerialize: request.encode,
+        requestDeserialize: request.decode,
+        responseSerialize: response.encode,
+        responseDeserialize: response.decode
+      } as const
+    }
+  return { codec, method }
 }
 
-/** One call as gRPC's library wants it described. */
-const method = <Request extends object, Response extends object>(name: string) => {
-  const request = codec<Request>(`${name}Request`)
-  const response = codec<Response>(`${name}Response`)
-  return {
-    path: `/eventrelay.Events/${name}`,
-    requestStream: false,
-    responseStream: false,
-    requestSerialize: request.encode,
-    requestDeserialize: request.decode,
-    responseSerialize: response.encode,
-    responseDeserialize: response.decode
-  } as const
-}
+const described = describe(text)
+const method = described.method("Events")
 
 interface Events {
   readonly events: ReadonlyArray<RelayEvent>
@@ -114,4 +121,4 @@ export const events = {
 }
 
 /** A whole reply as bytes, to be kept and read again. */
-export const kept = codec<Events>("PullQueuedEventsResponse")
+export const kept = described.codec<Events>("PullQueuedEventsResponse")

@@ -44,7 +44,7 @@ export type Answer<A> = Result.Result<A, Refusal>
 /** Source: https://github.com/eventrelay/eventrelay, lib/event_relay_web/grpc and lib/event_relay/policies. */
 export type Rules = ReturnType<typeof make>
 
-const refuse = (status: Refusal["status"], words: string): Answer<never> => Result.fail({ status, words })
+export const refuse = (status: Refusal["status"], words: string): Answer<never> => Result.fail({ status, words })
 
 /** What the server says where its own code breaks. */
 const broken = refuse("UNKNOWN", "Internal Server Error")
@@ -207,6 +207,9 @@ export const make = ({ auth = true, eventsMax = 1_000_000, newId = countedIds() 
     pullQueued,
     unlock,
 
+    /** Whether the caller may do what only an admin may. */
+    administered: (method: Access.Method, caller: Caller): Answer<void> => granted(method, caller, { topic: "" }),
+
     // What somebody does at the server itself.
     access,
     createTopic,
@@ -239,8 +242,7 @@ export const make = ({ auth = true, eventsMax = 1_000_000, newId = countedIds() 
     stored: (topic: string): ReadonlyArray<RelayEvent> | undefined => topics.get(topic)?.log.map(({ event }) => event),
     /** What was published and not taken, with its errors. */
     untakenEvents: (): ReadonlyArray<RelayEvent> => [...deadLetters],
-    topics,
-    destinations
+    hasTopic: (name: string): boolean => topics.has(name)
   }
 }
 

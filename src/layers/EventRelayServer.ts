@@ -2,9 +2,10 @@
 import { Buffer } from "node:buffer"
 import { type AddressInfo, createServer, type Server as Listener, type Socket } from "node:net"
 import type * as Grpc from "@grpc/grpc-js"
-import { Data, Effect, Exit, Fiber, Result, type Scope } from "effect"
+import { Clock, Data, Effect, Exit, Fiber, Result, type Scope } from "effect"
 import type { EventRelayError } from "../services/EventRelay.ts"
 import type { Connection, Tls } from "../services/EventRelayConnection.ts"
+import * as EventRelayAdmin from "./EventRelayAdmin.ts"
 import * as Backend from "./EventRelayBackend.ts"
 import type { Call } from "./EventRelayMemoryFaults.ts"
 import * as Rules from "./EventRelayRules.ts"
@@ -51,8 +52,8 @@ export const make: (options?: Options) => Effect.Effect<EventRelayServer, EventR
   Effect.fnUntraced(function* (options: Options = {}) {
     const { host = "127.0.0.1", messageBytesMax = 64 * 1024 * 1024, tls } = options
     // Whoever takes the test kit for other things does not pay for gRPC.
-    const [grpc, { events }] = yield* Effect.promise(() =>
-      Promise.all([import("@grpc/grpc-js"), import("./EventRelayProto.ts")])
+    const [grpc, { events }, { apiKeys, destinations, topics }] = yield* Effect.promise(() =>
+      Promise.all([import("@grpc/grpc-js"), import("./EventRelayProto.ts"), import("./EventRelayAdminProto.ts")])
     )
     let port = options.port ?? 0
     const backend = Backend.make({ newId: () => crypto.randomUUID(), ...options }, () => ({ host, port }))
@@ -62,6 +63,8 @@ export const make: (options?: Options) => Effect.Effect<EventRelayServer, EventR
       "grpc.max_send_message_length": messageBytesMax
     })
     server.addService(events, implementation(backend, fork))
+    const administration = administrationOf(backend, fork)
+    for (const service of [topics, destinations, apiKeys]) server.addService(service, administration)
     const injector = server.createConnectionInjector(
       tls === undefined
         ? grpc.ServerCredentials.createInsecure()
@@ -178,6 +181,31 @@ const implementation = ({ answer, pullQueued, rules }: Backend.Backend, fork: Fo
     UnLockQueuedEvents: unary("UnLockQueuedEvents", "unlock", ({ destination_id, event_ids }, caller) =>
       Result.map(rules.unlock(destination_id, event_ids, caller), eventsOf)
     )
+  }
+}
+
+/** Those who make topics, destinations and keys; faults are not for them. */
+const administrationOf = ({ rules }: Backend.Backend, fork: Fork) => {
+  const admin = EventRelayAdmin.make(rules)
+  const unary =
+    <Request, Response>(body: (request: Request, caller: Rules.Caller) => Rules.Answer<Response>) =>
+    (incoming: Grpc.ServerUnaryCall<Request, Response>, reply: Grpc.sendUnaryData<Response>) => {
+      const authorization = incoming.metadata.get("authorization")[0]?.toString()
+      fork(
+        Effect.map(Clock.currentTimeMillis, (now) => {
+          const answer = body(incoming.request, { authorization, now })
+          if (Result.isSuccess(answer)) reply(null, answer.success)
+          else reply({ code: codes[answer.failure.status], details: answer.failure.words })
+        })
+      )
+    }
+  return {
+    CreateTopic: unary(admin.CreateTopic),
+    CreateDestination: unary(admin.CreateDestination),
+    CreateApiKey: unary(admin.CreateApiKey),
+    RevokeApiKey: unary(admin.RevokeApiKey),
+    AddDestinationsToApiKey: unary(admin.AddDestinationsToApiKey),
+    AddTopicsToApiKey: unary(admin.AddTopicsToApiKey)
   }
 }
 

@@ -8,6 +8,7 @@ import type { Connection } from "../../src/services/EventRelayConnection.ts"
 import * as EventRelay from "../services/EventRelay.ts"
 import * as EventRelayBare from "../services/EventRelayBare.ts"
 import * as EventRelayCertificates from "../services/EventRelayCertificates.ts"
+import * as EventRelayKits from "../suites/EventRelayKits.ts"
 import * as EventRelaySuite from "../suites/EventRelaySuite.ts"
 
 const untold = await EventRelayCertificates.available()
@@ -28,12 +29,36 @@ afterAll(async () => {
   await certificates?.remove()
 })
 
-const features = { keys: true, limits: true, unlocks: true }
-EventRelaySuite.suite("a server", EventRelayBare.layer, () => EventRelaySuite.kitOf(plain), features)
+const features = { keys: EventRelaySuite.keyTypes, limits: true, unlocks: true }
+EventRelaySuite.suite("a server", EventRelayBare.layer, () => EventRelayKits.kitOf(plain), features)
 if (untold === undefined) {
-  const kit = () => EventRelaySuite.kitOf(secured, EventRelay.tlsOf(certificates, certificates.client))
+  const kit = () => EventRelayKits.kitOf(secured, EventRelay.tlsOf(certificates, certificates.client))
   EventRelaySuite.suite("a server with mTLS", EventRelayBare.layer, kit, features)
 } else it.skip(`a server with mTLS (${untold})`)
+
+const overGrpc = { keys: ["producer", "consumer"], limits: false, unlocks: true } as const
+let told: EventRelayKits.Kit | undefined
+EventRelaySuite.suite(
+  "a server that is told by gRPC what to make",
+  EventRelayBare.layer,
+  () => {
+    told ??= EventRelayKits.kitOverGrpc(plain.connection())
+    return told
+  },
+  overGrpc
+)
+
+const named = EventRelay.fromEnvironment()
+if (named === undefined) it.skip("the server that EVENTRELAY_HOST names: it names none")
+else {
+  const kit = EventRelayKits.kitOverGrpc(named)
+  // Servers up to EventRelay 0.2 cannot take back what they gave.
+  const unlocks = await EventRelayKits.unlocks(kit)
+  EventRelaySuite.suite("the server that EVENTRELAY_HOST names", EventRelayBare.layer, () => kit, {
+    ...overGrpc,
+    unlocks
+  })
+}
 
 const open = (connection: Connection) => Effect.flatMap(EventRelayClient, (client) => client.channel(connection))
 const run = (name: string, body: () => Effect.Effect<void, unknown, any>, reason?: string) => {

@@ -1,9 +1,4 @@
-/** Certificates by openssl and a small gRPC server on them, for the driver's own tests. */
-import { execFileSync } from "node:child_process"
-import { readFileSync } from "node:fs"
-import { mkdtemp, rm } from "node:fs/promises"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
+/** A gRPC server that answers as a test says, and connections to it, for the driver's own tests. */
 import {
   ServerCredentials as Credentials,
   Server,
@@ -15,6 +10,7 @@ import { Effect, Redacted } from "effect"
 import * as Proto from "../../src/layers/EventRelayProto.ts"
 import type { RelayEvent } from "../../src/services/EventRelay.ts"
 import type { Connection, Tls } from "../../src/services/EventRelayConnection.ts"
+import * as EventRelayCertificates from "../services/EventRelayCertificates.ts"
 
 export const relayEvent = (id: string, more: Partial<RelayEvent> = {}): RelayEvent => ({
   id,
@@ -66,64 +62,20 @@ export const connection = (port: number, more: Partial<Connection> = {}): Connec
   ...more
 })
 
-export interface Pair {
-  readonly cert: string
-  readonly key: string
-}
-
-/** An authority, what it has signed, and another authority, whom nobody knows. */
+/** With openssl; they are gone with the scope. */
 export const certificates = Effect.acquireRelease(
-  Effect.promise(async () => {
-    const folder = await mkdtemp(join(tmpdir(), "sluice-eventrelay-"))
-    const openssl = (...args: ReadonlyArray<string>) => {
-      execFileSync("openssl", args, { cwd: folder, stdio: "pipe" })
-    }
-    const read = (name: string): string => readFileSync(join(folder, name), "utf8")
-    const pair = (name: string): Pair => ({ cert: read(`${name}.crt`), key: read(`${name}.key`) })
-    const fresh = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    const authority = (name: string) => {
-      const subject = ["-subj", `/CN=${name}`, "-keyout", `${name}.key`, "-out", `${name}.crt`]
-      openssl("req", "-x509", ...fresh, ...subject, "-days", "2", "-addext", "basicConstraints=critical,CA:TRUE")
-      return pair(name)
-    }
-    const signed = (name: string, by: string, names: string, days: string) => {
-      openssl(
-        "req",
-        ...fresh,
-        "-subj",
-        `/CN=${name}`,
-        "-keyout",
-        `${name}.key`,
-        "-out",
-        `${name}.csr`,
-        "-addext",
-        `subjectAltName=${names}`
-      )
-      const ca = ["-CA", `${by}.crt`, "-CAkey", `${by}.key`, "-CAcreateserial", "-copy_extensions", "copy"]
-      openssl("x509", "-req", "-in", `${name}.csr`, "-out", `${name}.crt`, ...ca, "-days", days)
-      return pair(name)
-    }
-    return {
-      folder,
-      ca: authority("ca"),
-      otherCa: authority("other-ca"),
-      server: signed("server", "ca", "DNS:localhost,IP:127.0.0.1", "1"),
-      elsewhere: signed("elsewhere", "ca", "DNS:relay.example.com", "1"),
-      expiredServer: signed("expired-server", "ca", "DNS:localhost,IP:127.0.0.1", "-1"),
-      client: signed("client", "ca", "DNS:client", "1"),
-      expired: signed("expired", "ca", "DNS:client", "-1"),
-      stranger: signed("stranger", "other-ca", "DNS:client", "1")
-    }
-  }),
-  ({ folder }) => Effect.promise(() => rm(folder, { recursive: true, force: true }))
+  Effect.promise(() => EventRelayCertificates.make()),
+  (made) => Effect.promise(() => made.remove())
 )
 
-/** As the server asks for them: whoever has no certificate of its authority is not let in. */
-export const serverTls = (ca: Pair, { cert, key }: Pair): ServerCredentials =>
-  Credentials.createSsl(Buffer.from(ca.cert), [{ private_key: Buffer.from(key), cert_chain: Buffer.from(cert) }], true)
+type Pair = Pick<EventRelayCertificates.Pair, "cert" | "key">
 
-export const clientTls = (ca: Pair, { cert, key }: Pair, serverName?: string): Tls => ({
-  ca: Redacted.make(ca.cert),
+/** As the server asks for them: whoever has no certificate of its authority is not let in. */
+export const serverTls = (ca: string, { cert, key }: Pair): ServerCredentials =>
+  Credentials.createSsl(Buffer.from(ca), [{ private_key: Buffer.from(key), cert_chain: Buffer.from(cert) }], true)
+
+export const clientTls = (ca: string, { cert, key }: Pair, serverName?: string): Tls => ({
+  ca: Redacted.make(ca),
   cert: Redacted.make(cert),
   key: Redacted.make(key),
   serverName

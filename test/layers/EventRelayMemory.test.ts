@@ -1,14 +1,15 @@
 /** The EventRelay server in memory, and the faults it has for tests. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer } from "effect"
+import { Clock, Effect, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import * as EventRelayMemory from "../../src/layers/EventRelayMemory.ts"
 import { type Channel, EventRelayClient, EventRelayError } from "../../src/services/EventRelay.ts"
 import * as EventRelaySuite from "../suites/EventRelaySuite.ts"
+import { generator } from "./Random.ts"
 
 const relay = Effect.runSync(EventRelayMemory.make())
 EventRelaySuite.suite("EventRelayMemory", Layer.succeed(EventRelayClient, relay.client), () => relay, {
-  keys: true,
+  keys: EventRelaySuite.keyTypes,
   limits: true,
   unlocks: true
 })
@@ -136,4 +137,43 @@ describe("EventRelayMemory", () => {
       yield* TestClock.adjust(1)
       assert.deepStrictEqual(yield* names, ["late", "behind"])
     }))
+
+  for (let seed = 1; seed <= 20; seed++) {
+    test(`has each event out once, and loses none, whatever is pulled and given back (seed ${seed})`, (given) =>
+      Effect.gen(function* () {
+        const { channel, destination, relay } = given
+        const random = generator(seed)
+        const [ids, held, delayed]: [Array<string>, Set<string>, Set<string>] = [[], new Set(), new Set()]
+        const pull = (most: number) =>
+          Effect.map(channel.pullQueued(destination, most), (events) => {
+            assert.isAtMost(events.length, most)
+            events.forEach(({ offset }, i) => i > 0 && assert.isAbove(offset, events[i - 1]!.offset))
+            for (const { id } of events) {
+              assert.isFalse(held.has(id), id)
+              held.add(id)
+            }
+          })
+        for (let step = 0; step < 200; step++) {
+          const what = random(4)
+          if (what === 0) {
+            const now = yield* Clock.currentTimeMillis
+            const isLate = random(3) === 0
+            const available_at = isLate ? new Date(now + 10_000).toISOString() : ""
+            const put = yield* relay.put("orders", [{ available_at }, {}])
+            ids.push(...put)
+            if (isLate) delayed.add(put[0]!)
+          } else if (what === 1) yield* pull(1 + random(5))
+          else if (what === 2) {
+            const back = [...held].filter(() => random(2) === 0)
+            yield* channel.unlock(destination, back)
+            for (const id of back) held.delete(id)
+          } else yield* TestClock.adjust(random(3000))
+          assert.deepStrictEqual([...relay.out(destination)].sort(), [...held].sort())
+        }
+        assert.isAbove(delayed.size, 0)
+        yield* TestClock.adjust(20_000)
+        yield* pull(100_000)
+        assert.deepStrictEqual([...held].sort(), ids.sort())
+      }))
+  }
 })

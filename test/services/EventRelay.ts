@@ -1,6 +1,7 @@
 /** Runs EventRelay servers for tests in a process of their own, and cuts the connections to them. */
 import { type ChildProcess, fork } from "node:child_process"
 import { once } from "node:events"
+import { readFileSync } from "node:fs"
 import { type AddressInfo, connect, createServer, type Socket } from "node:net"
 import { join } from "node:path"
 import { env } from "node:process"
@@ -150,15 +151,30 @@ const listens = (child: ChildProcess) =>
 
 // ---------------------------------------------------------------------------------------------------- another's
 
-/** The server that `EVENTRELAY_HOST` names, which others run; undefined when it names none. */
-export const fromEnvironment = ():
-  | { readonly host: string; readonly port: number; readonly token: string | undefined }
-  | undefined => {
+/**
+ * How to reach the server that `EVENTRELAY_HOST` names, which others run: with `EVENTRELAY_PORT`, the token of an admin in
+ * `EVENTRELAY_TOKEN`, and paths in `EVENTRELAY_CA`, `EVENTRELAY_CERT` and `EVENTRELAY_KEY`; undefined when it names none.
+ */
+export const fromEnvironment = (): Connection | undefined => {
   const text = (name: string) => env[name]?.trim() || undefined
-  const host = text("EVENTRELAY_HOST")
-  return host === undefined
-    ? undefined
-    : { host, port: Number(text("EVENTRELAY_PORT") ?? 50_051), token: text("EVENTRELAY_TOKEN") }
+  const [host, token] = [text("EVENTRELAY_HOST"), text("EVENTRELAY_TOKEN")]
+  const pem = (name: string) => {
+    const path = text(name)
+    return path === undefined ? undefined : Redacted.make(readFileSync(path, "utf8"))
+  }
+  const [ca, cert, key] = [pem("EVENTRELAY_CA"), pem("EVENTRELAY_CERT"), pem("EVENTRELAY_KEY")]
+  if (host === undefined) return undefined
+  return {
+    host,
+    port: Number(text("EVENTRELAY_PORT") ?? 50_051),
+    token: token === undefined ? undefined : Redacted.make(token),
+    tls:
+      ca === undefined || cert === undefined || key === undefined
+        ? undefined
+        : { ca, cert, key, serverName: undefined },
+    callMillis: 30_000,
+    keepaliveMillis: 30_000
+  }
 }
 
 // ---------------------------------------------------------------------------------------------------- cuts

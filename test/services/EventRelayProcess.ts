@@ -10,18 +10,19 @@ const say = (message: Answering): void => void process.send!(message)
 process.on("disconnect", () => process.exit())
 
 const program = Effect.gen(function* () {
+  const run = Effect.runPromiseWith(yield* Effect.context<never>())
   const server = yield* EventRelayServer.make(JSON.parse(process.argv[2]!) as EventRelayServer.Options)
   process.on("message", ({ args, command, id }: Asking) => {
     const control = server[command] as unknown
     const result = typeof control === "function" ? control(...args) : control
     const doing = Effect.isEffect(result) ? (result as Effect.Effect<unknown, unknown>) : Effect.succeed(result)
-    Effect.runPromise(doing).then(
+    run(doing).then(
       (value) => say({ id, value }),
       (error) => say({ id, problem: String(error) })
     )
   })
   say({ listens: { host: server.host, port: server.port, token: Redacted.value(server.connection.token!) } })
-  yield* Effect.never
+  return yield* Effect.never
 })
 
 Effect.runPromise(Effect.scoped(program)).catch((error) => {
