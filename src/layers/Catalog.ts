@@ -8,6 +8,7 @@ import type {
 } from "../services/Component.ts"
 import * as Hasura from "../streams/Hasura.ts"
 import * as SourceAzureQueue from "../streams/SourceAzureQueue.ts"
+import * as SourceEventRelay from "../streams/SourceEventRelay.ts"
 import * as SourceFile from "../streams/SourceFile.ts"
 import * as SourceGateway from "../streams/SourceGateway.ts"
 import * as SourceGenerate from "../streams/SourceGenerate.ts"
@@ -21,6 +22,7 @@ import * as SourceZeroMq from "../streams/SourceZeroMq.ts"
 import * as CodecBytes from "./CodecBytes.ts"
 import * as CodecCloudEvents from "./CodecCloudEvents.ts"
 import * as CodecConfluent from "./CodecConfluent.ts"
+import * as CodecEventRelay from "./CodecEventRelay.ts"
 import * as CodecJson from "./CodecJson.ts"
 import * as CodecText from "./CodecText.ts"
 import * as DetectorField from "./DetectorField.ts"
@@ -30,6 +32,7 @@ import * as DispatcherHttp from "./DispatcherHttp.ts"
 import * as DispatcherJobs from "./DispatcherJobs.ts"
 import * as DispatcherPrefect from "./DispatcherPrefect.ts"
 import * as PublisherAzureQueue from "./PublisherAzureQueue.ts"
+import * as PublisherEventRelay from "./PublisherEventRelay.ts"
 import * as PublisherFile from "./PublisherFile.ts"
 import * as PublisherHttp from "./PublisherHttp.ts"
 import * as PublisherKafka from "./PublisherKafka.ts"
@@ -45,6 +48,7 @@ export const sources: ReadonlyArray<SourceComponent> = [
   SourceGateway.component,
   SourceKafka.component,
   SourceAzureQueue.component,
+  SourceEventRelay.component,
   SourceTopic.component,
   SourceZeroMq.component,
   SourceStdin.component,
@@ -59,6 +63,7 @@ export const codecs: ReadonlyArray<CodecComponent> = [
   CodecBytes.component,
   CodecCloudEvents.component,
   CodecConfluent.component,
+  CodecEventRelay.component,
   Hasura.component
 ]
 
@@ -77,6 +82,7 @@ export const dispatchers: ReadonlyArray<DispatcherComponent> = [
 export const publishers: ReadonlyArray<PublisherComponent> = [
   PublisherKafka.component,
   PublisherAzureQueue.component,
+  PublisherEventRelay.component,
   PublisherTopic.component,
   PublisherZeroMq.component,
   PublisherHttp.component,
