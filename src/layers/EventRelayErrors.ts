@@ -64,17 +64,26 @@ export const eventRelayError = ({ code, details }: ServiceError, context: Contex
   }
 }
 
-/** No connection can be made of what was given. */
-export const unusable = (thrown: unknown, conceal: (text: string) => string): EventRelayError =>
-  new EventRelayError({
-    trouble: "denied",
-    status: "UNAVAILABLE",
-    reason: `ca, cert and key make no connection: ${short(conceal(EventRelayTls.plainWords(words(thrown))))}`
-  })
+/** What is given as ca, cert and key makes no connection. */
+export class Unusable {
+  readonly thrown: unknown
+
+  constructor(thrown: unknown) {
+    this.thrown = thrown
+  }
+}
+
+/** There is nothing a call could go over. */
+export const unopened = (thrown: unknown, conceal: (text: string) => string): EventRelayError => {
+  if (!(thrown instanceof Unusable)) return unsent(thrown, conceal)
+  const said = short(conceal(EventRelayTls.plainWords(words(thrown.thrown))))
+  const reason = `ca, cert and key make no connection: ${said}`
+  return new EventRelayError({ trouble: "denied", status: "UNAVAILABLE", reason })
+}
 
 /** The call never left. */
 export const unsent = (thrown: unknown, conceal: (text: string) => string): EventRelayError =>
-  new EventRelayError({ trouble: "unfit", status: "INTERNAL", reason: short(conceal(words(thrown))) })
+  new EventRelayError({ trouble: "failed", status: "INTERNAL", reason: short(conceal(words(thrown))) })
 
 /** Takes the token, and the key and secret it is made of, out of a text. */
 export const concealed = ({ token }: Pick<Connection, "token">): ((text: string) => string) => {

@@ -2,7 +2,15 @@
 import { Buffer } from "node:buffer"
 import { isIP, isIPv6 } from "node:net"
 import { checkServerIdentity } from "node:tls"
-import type { ChannelOptions, Client, ClientUnaryCall, Metadata, MethodDefinition } from "@grpc/grpc-js"
+import type {
+  ChannelCredentials,
+  ChannelOptions,
+  Client,
+  ClientUnaryCall,
+  credentials,
+  Metadata,
+  MethodDefinition
+} from "@grpc/grpc-js"
 import { Effect, Layer, Redacted } from "effect"
 import { type Channel, EventRelayClient, type EventRelayError } from "../services/EventRelay.ts"
 import type { Connection, Tls } from "../services/EventRelayConnection.ts"
@@ -41,7 +49,7 @@ const channelOf = (connection: Connection, line: Line): Channel => {
     Effect.flatMap(
       Effect.tryPromise({
         try: line.open,
-        catch: (thrown) => EventRelayErrors.unusable(thrown, conceal)
+        catch: (thrown) => EventRelayErrors.unopened(thrown, conceal)
       }),
       ({ client, events, metadata }) =>
         Effect.callback<Response, EventRelayError>((resume) => {
@@ -124,14 +132,7 @@ const lineOf = (connection: Connection): Line => {
     ])
     if (closed) throw new Error("the channel is closed")
     const { host, port, tls, token } = connection
-    const pem = (secret: Tls["ca"]): Buffer => Buffer.from(Redacted.value(secret))
-    const named = tls?.serverName ?? host
-    const secure =
-      tls === undefined
-        ? credentials.createInsecure()
-        : credentials.createSsl(pem(tls.ca), pem(tls.key), pem(tls.cert), {
-            checkServerIdentity: (_, certificate) => checkServerIdentity(named, certificate)
-          })
+    const secure = tls === undefined ? credentials.createInsecure() : secured(credentials.createSsl, tls, host)
     const metadata = new Metadata()
     if (token !== undefined) metadata.set("authorization", `Bearer ${Redacted.value(token)}`)
     // Names of schemes, such as `unix`, may be names of hosts.
@@ -151,6 +152,19 @@ const lineOf = (connection: Connection): Line => {
       closed = true
       client?.close()
     }
+  }
+}
+
+/** Throws: `Unusable`, when its texts are no certificates, or not each other's. */
+const secured = (createSsl: typeof credentials.createSsl, tls: Tls, host: string): ChannelCredentials => {
+  const pem = (secret: Tls["ca"]): Buffer => Buffer.from(Redacted.value(secret))
+  const named = tls.serverName ?? host
+  try {
+    return createSsl(pem(tls.ca), pem(tls.key), pem(tls.cert), {
+      checkServerIdentity: (_, certificate) => checkServerIdentity(named, certificate)
+    })
+  } catch (thrown) {
+    throw new EventRelayErrors.Unusable(thrown)
   }
 }
 

@@ -17,7 +17,9 @@ export const denial = (said: string, { tls }: Connection, now: number): string |
   if (/self.signed|unable to (?:get|verify)|invalid ca/i.test(words)) {
     return `the server's certificate is not signed by tls.ca: ${words}`
   }
-  const alert = /alert (.*certificate.*|unknown ca|access denied)/i.exec(words)?.[1]
+  const alert = /alert ((?:[a-z]+ )*certificate(?: [a-z]+)*?|unknown ca|access denied)(?: alert number|\W*$| \()/i.exec(
+    words
+  )?.[1]
   if (alert !== undefined) return `the server does not accept our certificate: ${alert}`
   if (/wrong version number|packet length too long/i.test(words)) return `the server does not speak TLS there: ${words}`
   // It has ended the connection without a word, and there is a reason for it.

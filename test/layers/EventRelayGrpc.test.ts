@@ -1,4 +1,5 @@
 /** The driver of EventRelay on real gRPC: what it sends, what its errors mean, TLS, deadlines, cuts and interruptions. */
+import { spawn } from "node:child_process"
 import { connect, createServer, type Socket } from "node:net"
 import { assert, describe, it } from "@effect/vitest"
 import { type ServiceError, status } from "@grpc/grpc-js"
@@ -302,4 +303,44 @@ describe("EventRelayGrpc", () => {
         assert.notInclude(JSON.stringify(error), "-----BEGIN")
       }
     }))
+
+  for (const version of ["-tls1_2", "-tls1_3"]) {
+    test(`passes on what a server says of our certificate (${version})`, () =>
+      Effect.gen(function* () {
+        const { ca, caFile, clientExpired, server, stranger } = yield* Kit.certificates
+        const files = ["-CAfile", caFile, "-cert", server.certFile, "-key", server.keyFile]
+        const port = yield* openssl([version, "-alpn", "h2", "-Verify", "1", "-verify_return_error", ...files])
+        for (const [pair, words] of [
+          [stranger, "unknown ca"],
+          [clientExpired, "certificate expired"]
+        ] as const) {
+          const error = yield* failure(connection(port, { tls: Kit.clientTls(ca, pair) }))
+          assert.deepStrictEqual(
+            [error.trouble, error.reason],
+            ["denied", `the server does not accept our certificate: ${words}`]
+          )
+        }
+      }))
+  }
 })
+
+/** A server that says why it lets nobody in, as Node's own does not; gives its port. */
+const openssl = (args: ReadonlyArray<string>) =>
+  Effect.flatMap(
+    Effect.acquireRelease(
+      Effect.sync(() => spawn("openssl", ["s_server", "-accept", "127.0.0.1:0", ...args])),
+      (process) => Effect.sync(() => process.kill())
+    ),
+    ({ stdout }) =>
+      Effect.timeout(
+        Effect.callback<number>((resume) => {
+          let said = ""
+          stdout.on("data", (part) => {
+            said += `${part}`
+            const port = /ACCEPT .*:(\d+)\s/.exec(said)?.[1]
+            if (port !== undefined) resume(Effect.succeed(Number(port)))
+          })
+        }),
+        "5 seconds"
+      )
+  )

@@ -9,7 +9,7 @@ import type { Connection } from "../../src/services/EventRelayConnection.ts"
 import * as EventRelayCertificates from "../services/EventRelayCertificates.ts"
 import * as EventRelaySuite from "../suites/EventRelaySuite.ts"
 
-const scope = Effect.runSync(Scope.make())
+const scope = Scope.makeUnsafe()
 let server: EventRelayServer.EventRelayServer
 let tls: Connection["tls"]
 
