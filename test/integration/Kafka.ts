@@ -361,7 +361,7 @@ export const sluice = (
     if (ended.code !== 0) throw new Error(`dlq ${what} ended with ${ended.code}: ${ended.stderr}`)
     return JSON.parse(ended.stdout)
   }
-  return { start, dlq, path: path }
+  return { start, dlq, path, env: options.env ?? {} }
 }
 
 /** What it logged; a line that is no JSON is one of an own level. */
