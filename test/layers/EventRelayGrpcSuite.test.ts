@@ -7,6 +7,7 @@ import * as EventRelayServer from "../../src/layers/EventRelayServer.ts"
 import { EventRelayClient } from "../../src/services/EventRelay.ts"
 import type { Connection } from "../../src/services/EventRelayConnection.ts"
 import * as EventRelayCertificates from "../services/EventRelayCertificates.ts"
+import * as EventRelayKits from "../suites/EventRelayKits.ts"
 import * as EventRelaySuite from "../suites/EventRelaySuite.ts"
 
 const scope = Scope.makeUnsafe()
@@ -29,19 +30,23 @@ beforeAll(async () => {
 })
 afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
 
-const kit = (): EventRelaySuite.Kit => ({
+const kit = (): EventRelayKits.Kit => ({
   ...server,
   connection: server.connectionOver(tls),
   connectionWith: (key) => ({ ...server.connectionWith(key), tls })
 })
 
-EventRelaySuite.suite("EventRelayGrpc", EventRelayGrpc.layer, kit, { keys: true, limits: true, unlocks: true })
+EventRelaySuite.suite("EventRelayGrpc", EventRelayGrpc.layer, kit, {
+  keys: EventRelaySuite.keyTypes,
+  limits: true,
+  unlocks: true
+})
 
 describe("EventRelayGrpc with a server that has troubles", () => {
   it.live("finds it again after a cut in the middle of a reply; what was locked for it is out", () =>
     Effect.gen(function* () {
       const client = yield* EventRelayClient
-      const topic = EventRelaySuite.fresh()
+      const topic = EventRelayKits.fresh()
       const destination = yield* server.createDestination({ topic })
       const channel = yield* client.channel(kit().connection)
       yield* server.put(topic, [{}, {}])

@@ -64,7 +64,7 @@ const headersOf = (key: string | Buffer, seconds: number, text = body) => ({
 const started = Effect.fnUntraced(function* (known: string) {
   const { port } = (yield* HttpHost).address!
   const auth = yield* WebhookKit.make({ auth: { type: "standard-webhooks", secret: known } })
-  const source = yield* SourceWebhook.make({ path: "/hooks", auth, format: "standard-webhooks" })
+  const source = yield* SourceWebhook.make({ pipeline: "hooks", path: "/hooks", auth, format: "standard-webhooks" })
   const ran: Array<Event> = []
   yield* Pipeline.start(
     Define.define({
