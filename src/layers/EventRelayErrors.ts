@@ -6,31 +6,11 @@ import { EventRelayError, type Trouble } from "../services/EventRelay.ts"
 import type { Connection } from "../services/EventRelayConnection.ts"
 import { oneLine } from "../streams/OneLine.ts"
 import { words } from "../streams/Runner.ts"
+import * as EventRelayStatus from "./EventRelayStatus.ts"
 import * as EventRelayTls from "./EventRelayTls.ts"
 
 /** What was asked for. */
 export type Asking = "pullQueued" | "unlock" | "pull" | "publish"
-
-/** By their numbers. Source: https://grpc.io/docs/guides/status-codes/ */
-const statuses: ReadonlyArray<readonly [name: string, trouble: Trouble]> = [
-  ["OK", "failed"],
-  ["CANCELLED", "away"],
-  ["UNKNOWN", "failed"],
-  ["INVALID_ARGUMENT", "unfit"],
-  ["DEADLINE_EXCEEDED", "away"],
-  ["NOT_FOUND", "unfit"],
-  ["ALREADY_EXISTS", "unfit"],
-  ["PERMISSION_DENIED", "denied"],
-  ["RESOURCE_EXHAUSTED", "away"],
-  ["FAILED_PRECONDITION", "unfit"],
-  ["ABORTED", "away"],
-  ["OUT_OF_RANGE", "unfit"],
-  ["UNIMPLEMENTED", "unsupported"],
-  ["INTERNAL", "failed"],
-  ["UNAVAILABLE", "away"],
-  ["DATA_LOSS", "failed"],
-  ["UNAUTHENTICATED", "denied"]
-]
 
 /** Units: characters of what others say in a reason. */
 const wordsMax = 300
@@ -46,7 +26,8 @@ export interface Context {
 
 export const eventRelayError = ({ code, details }: ServiceError, context: Context): EventRelayError => {
   const { asking, conceal, connection } = context
-  const [status, trouble] = statuses[code] ?? ["UNKNOWN", "failed"]
+  const status = EventRelayStatus.byCode(code)
+  const trouble = EventRelayStatus.troubleOf(status)
   const error = (trouble: Trouble, reason: string) => new EventRelayError({ trouble, status, reason })
   const said = short(conceal(details))
   switch (status) {

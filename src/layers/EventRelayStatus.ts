@@ -23,6 +23,10 @@ export const codes = {
 
 export type Status = keyof typeof codes
 
+const byNumber = new Map<number, Status>(Object.entries(codes).map(([name, code]) => [code, name as Status]))
+
+export const byCode = (code: number): Status => byNumber.get(code) ?? "UNKNOWN"
+
 /** A call the server does not grant. */
 export interface Refusal {
   readonly status: Status
