@@ -1,5 +1,5 @@
 /** Reads a destination of EventRelay: what was pulled is in the inbox until it is settled, and given back where it can be. */
-import { type Cause, Clock, Deferred, Effect, Fiber, Option, Queue, type Scope, Stream } from "effect"
+import { type Cause, Clock, Effect, Fiber, Option, Queue, type Scope, Stream } from "effect"
 import type { Channel, RelayEvent } from "../services/EventRelay.ts"
 import { type Box, Inbox, type InboxError } from "../services/Inbox.ts"
 import { type Source, SourceError } from "../services/Source.ts"
@@ -77,7 +77,6 @@ const openingOf = Effect.fnUntraced(function* (
   { ability, box, name, outage }: Given
 ): Effect.fn.Return<Opening, never, Scope.Scope> {
   const { backoff = EventRelayCalls.backoffDefault, channels, demand = demandDefault, destination } = options
-  const failure = yield* Deferred.make<never, SourceError>()
   const unlocking: EventRelayUnlocking = new EventRelayUnlocking({
     source: name,
     channel: channels[0],
@@ -90,7 +89,7 @@ const openingOf = Effect.fnUntraced(function* (
   const held = new EventRelayHeld({ source: name, box, demand, onNacked: (one) => unlocking.add(one) })
   const left = held.take(leftIn(box), yield* Clock.currentTimeMillis)
   if (left.length > 0) yield* Effect.logInfo(`${name}: ${left.length} events of before are still in the inbox`)
-  const out = yield* Queue.bounded<Held, Cause.Done>(demand + left.length)
+  const out = yield* Queue.bounded<Held, SourceError | Cause.Done>(demand + left.length)
   yield* Queue.offerAll(out, left)
   const pullers = new EventRelayPullers({
     channels,
@@ -104,7 +103,7 @@ const openingOf = Effect.fnUntraced(function* (
     out,
     onFirstFailure: (error) => {
       const refused = EventRelayCalls.refusal(name, error)
-      return refused === undefined ? Effect.void : Deferred.fail(failure, refused)
+      return refused === undefined ? Effect.void : Queue.fail(out, refused)
     }
   })
   yield* Effect.forkScoped(unlocking.find)
@@ -133,10 +132,7 @@ const openingOf = Effect.fnUntraced(function* (
     Effect.map((some) => some as unknown as readonly [Held, ...Array<Held>])
   )
   return {
-    stream: Stream.fromPull(Effect.succeed(pull)).pipe(
-      Stream.interruptWhen(Deferred.await(failure)),
-      Stream.ensuring(stopPulling)
-    ),
+    stream: Stream.ensuring(Stream.fromPull(Effect.succeed(pull)), stopPulling),
     stop: Effect.gen(function* () {
       yield* stopPulling
       // What nobody else can have is handed out.

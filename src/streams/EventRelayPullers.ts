@@ -2,6 +2,7 @@
 import { type Cause, Clock, Effect, Latch, Queue, Result } from "effect"
 import type { Channel, EventRelayError, RelayEvent } from "../services/EventRelay.ts"
 import type { Box } from "../services/Inbox.ts"
+import type { SourceError } from "../services/Source.ts"
 import * as EventRelayCalls from "./EventRelayCalls.ts"
 import * as EventRelayEvent from "./EventRelayEvent.ts"
 import { bytesOf, type EventRelayHeld, type Held } from "./EventRelayHeld.ts"
@@ -19,7 +20,7 @@ export interface Options {
   readonly demand: number
   /** Between two looks at an empty destination. Units: milliseconds. */
   readonly pullMillis: number
-  readonly out: Queue.Queue<Held, Cause.Done>
+  readonly out: Queue.Queue<Held, SourceError | Cause.Done>
   /** What to do about a failure as long as nothing was granted; after that it is waited out. */
   readonly onFirstFailure: (error: EventRelayError) => Effect.Effect<unknown>
 }
@@ -34,6 +35,7 @@ export class EventRelayPullers {
   private readonly wanted = Latch.makeUnsafe(false)
   private readonly busy = Latch.makeUnsafe(false)
   private readonly stopped = Latch.makeUnsafe(false)
+  private isWanted = false
   private isStopping = false
   private works = false
   private failures = 0
@@ -54,6 +56,7 @@ export class EventRelayPullers {
   })
 
   want(wanted: boolean): void {
+    this.isWanted = wanted
     if (wanted) this.wanted.openUnsafe()
     else this.wanted.closeUnsafe()
   }
@@ -77,8 +80,8 @@ export class EventRelayPullers {
       yield* Effect.raceFirst(held.whenRoom, this.stopped.await)
       if (held.room < demand / 2) yield* this.pause(growMillis)
       const count = this.share
-      // Another connection may have asked meanwhile.
-      if (this.isStopping || count <= 0) return
+      // Meanwhile the road may have been given something, or another connection may have asked.
+      if (!this.isWanted || this.isStopping || count <= 0) return
       yield* this.pull(channel, count)
     })
   }
