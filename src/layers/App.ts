@@ -21,6 +21,7 @@ import * as KafkaOptions from "../streams/KafkaOptions.ts"
 import * as Pipeline from "../streams/Pipeline.ts"
 import type { Plan } from "../streams/Plan.ts"
 import * as SourceMemory from "../streams/SourceMemory.ts"
+import * as Admin from "./Admin.ts"
 import * as AzureQueueClientSdk from "./AzureQueueClientSdk.ts"
 import { UsageError } from "./CliJournal.ts"
 import type { Loaded } from "./Config.ts"
@@ -71,6 +72,7 @@ export const start = Effect.fnUntraced(function* (loaded: Loaded) {
   })
   yield* Observability.routes(supervisor)
   yield* Explain.route(loaded.config.http?.explain)
+  yield* Admin.routes(supervisor, loaded.config.http?.admin)
   yield* echo(loaded)
   yield* runners.register(plans.map(({ name }) => name))
   for (const one of supervisor.pipelines) yield* runners.serve(one.name, (ids) => replayIn(one, ids))
