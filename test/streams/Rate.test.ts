@@ -4,7 +4,9 @@ import { Clock, Deferred, Effect, Exit, Random, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as CodecJson from "../../src/layers/CodecJson.ts"
 import * as DeadLettersMemory from "../../src/layers/DeadLettersMemory.ts"
+import type { Codec } from "../../src/services/Codec.ts"
 import { DeadLetters } from "../../src/services/DeadLetters.ts"
+import { later } from "../../src/services/Ready.ts"
 import { accepted, refused } from "../../src/services/Reply.ts"
 import type { Source } from "../../src/services/Source.ts"
 import * as Define from "../../src/streams/Define.ts"
@@ -204,6 +206,58 @@ describe("A rate", () => {
       assert.deepInclude(yield* handle.status, { received: 100, acked: 20, nacked: 80, held: 0, state: "ended" })
     }).pipe(Effect.scoped, Effect.provide(DeadLettersMemory.layer))
   )
+
+  for (const seed of ["a", "b", "c", "d", "e", "f"]) {
+    it.effect(
+      `drained at a random moment, has let in no more than it may, and gives back the rest (seed ${seed})`,
+      () =>
+        Effect.gen(function* () {
+          const seen: Array<Seen> = []
+          const between = (least: number, most: number) => Random.nextIntBetween(least, most)
+          const random = yield* Random.Random
+          const json = CodecJson.make()
+          const messages = yield* between(1, 40)
+          const perMillis = yield* between(1, 200)
+          const arrayMax = yield* between(1, 120)
+          const source = SourceMemory.fromIterable(numbers(2000), { arrayMax })
+          const decode: Codec = {
+            ...json,
+            decode: (envelope) =>
+              random.nextDoubleUnsafe() < 0.9
+                ? json.decode(envelope)
+                : Effect.delay(later(json.decode(envelope)), random.nextIntUnsafe() % 2 === 0 ? "1 millis" : "7 millis")
+          }
+          const handle = yield* Define.start(
+            Define.define({ name: "p", source, rate: { messages, per: perMillis }, ...noting(seen), decode })
+          )
+          const paused = (yield* Random.next) < 0.3
+          yield* step(yield* between(0, 400))
+          if (paused) yield* handle.pause
+          yield* step(yield* between(0, 400))
+          const drain = yield* Effect.forkChild(handle.drain())
+          yield* step(0)
+          assert.isDefined(drain.pollUnsafe())
+          const count = seen.length
+          yield* step(10_000)
+          assert.strictEqual(seen.length, count)
+          assert.isAtMost(
+            mostWithin(
+              seen.map(({ at }) => at),
+              perMillis
+            ),
+            // One that its codec waits for is seen later than it was let in.
+            messages + 1
+          )
+          assert.deepStrictEqual(
+            seen.map(({ n }) => n),
+            [...Array(count).keys()]
+          )
+          const { acked, held, nacked, received } = yield* handle.status
+          assert.deepStrictEqual({ acked, nacked, held }, { acked: count, nacked: received - count, held: 0 })
+          assert.strictEqual(new Set(source.settled.map(({ envelope }) => envelope.id)).size, received)
+        }).pipe(Effect.scoped, Random.withSeed(seed), Effect.provide(DeadLettersMemory.layer))
+    )
+  }
 
   it.effect("holds in a drain, too, where the source cannot give again: what it leaves at the deadline is buried", () =>
     Effect.gen(function* () {
