@@ -1,5 +1,6 @@
 /** Runs the benchmarks: each prints a ratio against a baseline. `npm run bench hot flat` runs some; those with brokers, emulators and other programs only when they are named. */
 import * as AzureQueue from "./azureQueue.ts"
+import * as EventRelay from "./eventRelay.ts"
 import * as Flat from "./flat.ts"
 import * as Gateway from "./gateway.ts"
 import * as GatewayHostile from "./gatewayHostile.ts"
@@ -23,6 +24,7 @@ const benches: Readonly<Record<string, () => Promise<void>>> = {
   kafkaCopy: KafkaCopy.run,
   kafkaLedger: KafkaLedger.main,
   azureQueue: AzureQueue.run,
+  eventRelay: EventRelay.run,
   gateway: Gateway.run,
   gatewayHostile: GatewayHostile.run
 }
@@ -32,5 +34,5 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => 
 
 const asked = process.argv.slice(2)
 const isAsked = (name: string): boolean =>
-  asked.length === 0 ? !/^(?:kafka|azure|gateway)/.test(name) : asked.includes(name)
+  asked.length === 0 ? !/^(?:kafka|azure|eventRelay|gateway)/.test(name) : asked.includes(name)
 for (const [name, run] of Object.entries(benches)) if (isAsked(name)) await run()
