@@ -5,6 +5,7 @@ import type { Component, Problem } from "../services/Component.ts"
 import * as Fields from "../services/Fields.ts"
 import * as KafkaConnection from "../services/KafkaConnection.ts"
 import { bufferMessages } from "../streams/Define.ts"
+import * as DefineBatchers from "../streams/DefineBatchers.ts"
 import * as Rate from "../streams/Rate.ts"
 import * as Catalog from "./Catalog.ts"
 import { ConfigError, type ConfigFile, type Finding, parse, type Unset } from "./ConfigFile.ts"
@@ -51,6 +52,24 @@ const DeadLetters = Schema.Union([
   }).annotate({ description: "The embedded store, and in an Azure queue a copy of each message as it came." })
 ])
 
+const Batcher = Schema.Struct({
+  size: Fields.orElse(Fields.int(1, DefineBatchers.sizeMax), DefineBatchers.sizeDefault),
+  /** How long the oldest message of a batch waits for company. */
+  age: Fields.orElse(Fields.Duration, DefineBatchers.ageDefault),
+  /** Of the payloads as they came; absent: no bound. */
+  bytes: Schema.optionalKey(Fields.Bytes),
+  /** A path; a batch holds one value of it. */
+  key: Schema.optionalKey(Fields.Text),
+  /** Batches at the same time, apart from the pipeline's; absent: 1, and for `batch` the pipeline's own. */
+  concurrency: Schema.optionalKey(Fields.int(1, DefineBatchers.concurrencyMax))
+})
+
+/** The name of a batcher, or the path of its name with one for messages that name none. */
+const BatcherOf = Schema.Union([
+  Fields.Text,
+  Schema.Struct({ by: Fields.Text, default: Schema.optionalKey(Fields.Text) })
+])
+
 const Log = Schema.Struct({
   level: Schema.Literals(["debug", "info", "warn", "error"]),
   /** Lines of each message, at debug level, in the words of eventor. */
@@ -76,7 +95,13 @@ const Pipeline = Schema.Struct({
   ),
   detect: Schema.optionalKey(Schema.Union([Schema.Array(DetectorRules.Rule), anyOf(Catalog.detectors, {})])),
   dispatch: Fields.orElse(
-    Schema.Array(anyOf(Catalog.dispatchers, { on: Schema.optionalKey(Names), name: Schema.optionalKey(Fields.Text) })),
+    Schema.Array(
+      anyOf(Catalog.dispatchers, {
+        on: Schema.optionalKey(Names),
+        name: Schema.optionalKey(Fields.Text),
+        batcher: Schema.optionalKey(BatcherOf)
+      })
+    ),
     []
   ),
   publish: Fields.orElse(
@@ -101,12 +126,8 @@ const Pipeline = Schema.Struct({
     Schema.Struct({ decode: Schema.optionalKey(MessagePolicy), key: Schema.optionalKey(MessagePolicy) })
   ),
   deadLetters: Schema.optionalKey(DeadLetters),
-  batch: Schema.optionalKey(
-    Schema.Struct({
-      size: Fields.orElse(Fields.int(1, 100_000), 100),
-      age: Fields.orElse(Fields.Duration, Duration.seconds(1))
-    })
-  ),
+  batch: Schema.optionalKey(Batcher),
+  batchers: Schema.optionalKey(Schema.Record(Schema.String, Batcher)),
   dedupe: Schema.optionalKey(
     Schema.Union([
       Fields.Boolean,

@@ -7,7 +7,7 @@ import { later } from "../services/Ready.ts"
 import type { Pipeline } from "./Config.ts"
 
 /** One answer for each message, to the cluster it came from: only that fits into one transaction with its position. */
-export const optionsOf = ({ batch, dispatch, exactlyOnce, publish, source }: Pipeline) => {
+export const optionsOf = ({ batch, batchers, dispatch, exactlyOnce, publish, source }: Pipeline) => {
   if (!exactlyOnce) return Effect.succeed(undefined)
   const [only] = publish
   const problems: Array<Problem> = []
@@ -22,6 +22,7 @@ export const optionsOf = ({ batch, dispatch, exactlyOnce, publish, source }: Pip
   }
   if (dispatch.length > 1) wants(["dispatch", 1], "one dispatcher at most, since exactlyOnce is set", dispatch[1]!.type)
   if (batch !== undefined) wants(["batch"], "no batch, since exactlyOnce is set", batch)
+  if (batchers !== undefined) wants(["batchers"], "no batchers, since exactlyOnce is set", batchers)
   if (problems.length > 0) return Effect.fail(new OptionsError({ problems }))
   return Effect.succeed({ compression: (only!.compression ?? "none") as Compression })
 }

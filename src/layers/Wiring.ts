@@ -17,6 +17,7 @@ import { keepsJournal, type Loaded, type Pipeline } from "./Config.ts"
 import { ConfigError, type Finding } from "./ConfigFile.ts"
 import * as ExactlyOnce from "./ExactlyOnce.ts"
 import * as MessageLog from "./MessageLog.ts"
+import * as WiringBatchers from "./WiringBatchers.ts"
 
 /** Fails: `ConfigError` with everything wrong in all pipelines. */
 export const plans = Effect.fnUntraced(function* (
@@ -69,15 +70,17 @@ const planOf = Effect.fnUntraced(function* (name: string, pipeline: Pipeline, fo
     ),
     key: keyOf(pipeline.key),
     dispatch: legsOf(pipeline, behind),
+    batching: WiringBatchers.optionsOf(pipeline),
     publish: publishesOf(pipeline, behind),
     dedupe: dedupeOf(pipeline),
     setAside: setAsideOf(pipeline, site)
   })
   yield* checkEvents(pipeline, parts.detect)
-  const told = pipeline.log?.lines === "eventor" ? withLines(pipeline, parts) : parts
-  const plan = Define.define({
+  const { batching, ...told } = pipeline.log?.lines === "eventor" ? withLines(pipeline, parts) : parts
+  const plan = yield* defined({
     name,
     ...told,
+    ...batching,
     order: pipeline.order,
     unkeyed: pipeline.unkeyed,
     concurrency: pipeline.concurrency,
@@ -90,12 +93,21 @@ const planOf = Effect.fnUntraced(function* (name: string, pipeline: Pipeline, fo
     },
     onDecodeError: pipeline.failures?.decode,
     onKeyError: pipeline.failures?.key,
-    batch: pipeline.batch,
     journal: keepsJournal(pipeline),
     depthMax: pipeline.depthMax
   })
   return pipeline.log === undefined ? plan : { ...plan, logLevel: levels[pipeline.log.level] }
 })
+
+/** What only the whole pipeline shows to be wrong stands at the same places as in the config. */
+const defined = (options: Parameters<typeof Define.define>[0]): Effect.Effect<Plan, OptionsError> =>
+  Effect.suspend(() => {
+    try {
+      return Effect.succeed(Define.define(options))
+    } catch (error) {
+      return error instanceof OptionsError ? Effect.fail(error) : Effect.die(error)
+    }
+  })
 
 const levels = { debug: "Debug", info: "Info", warn: "Warn", error: "Error" } as const
 
@@ -153,14 +165,21 @@ const detectorsOf = (
   )
 }
 
-const legsOf = ({ dispatch }: Pipeline, site: Site) =>
-  list(dispatch, (leg, i) =>
-    Effect.map(makeOne(Catalog.dispatchers, ["dispatch", i], leg, site), (run) => ({
-      name: (hasOwnName(leg.type) ? undefined : leg.name) ?? `dispatch.${i}:${leg.type}`,
-      on: leg.on,
-      run
-    }))
-  )
+const legsOf = (pipeline: Pipeline, site: Site) =>
+  list(pipeline.dispatch, (leg, i) => {
+    const concurrency = Math.max(site.concurrency, WiringBatchers.concurrencyOf(pipeline, leg.batcher))
+    return Effect.map(
+      all({
+        run: makeOne(Catalog.dispatchers, ["dispatch", i], leg, { ...site, concurrency }),
+        batcher: WiringBatchers.batcherOf(leg.batcher, ["dispatch", i, "batcher"])
+      }),
+      (made) => ({
+        name: (hasOwnName(leg.type) ? undefined : leg.name) ?? `dispatch.${i}:${leg.type}`,
+        on: leg.on,
+        ...made
+      })
+    )
+  })
 
 /** Of some `name` is an option of their own, such as the name of a flow run. */
 const hasOwnName = (type: string): boolean =>

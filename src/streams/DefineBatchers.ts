@@ -65,12 +65,12 @@ export interface Batchers {
 export const make = ({ batch, batchers = {}, dispatch }: Options): Batchers => {
   const problems: Array<Problem> = []
   const all = Object.entries(batchers).map(([name, one]) => planOf(name, one, one.concurrency ?? 1))
-  if (batch !== undefined && Object.hasOwn(batchers, batcherDefault)) {
+  const hasDefault = Object.hasOwn(batchers, batcherDefault)
+  if (batch !== undefined && hasDefault) {
     problems.push({ path: ["batch"], expected: `none beside batchers.${batcherDefault}`, found: batch })
   }
   const implied = dispatch.some(({ batcher, runBatch }) => batcher === undefined && runBatch !== undefined)
-  const hasDefault = all.some(({ name }) => name === batcherDefault)
-  if (batch !== undefined) all.push(planOf(batcherDefault, batch, batch.concurrency))
+  if (batch !== undefined && !hasDefault) all.push(planOf(batcherDefault, batch, batch.concurrency))
   else if (implied && !hasDefault) all.push(planOf(batcherDefault, {}, 1))
   for (const one of all) problems.push(...problemsOf(one, batch !== undefined && one.name === batcherDefault))
   const names = all.map(({ name }) => name)

@@ -70,7 +70,7 @@ describe("Config", () => {
         ),
         [
           `pipelines:\n  a:\n    ${stdin}\n    concurency: 3\n`,
-          'x.yaml:4:5: pipelines.a.concurency: expected one of source, decode, key, order, exactlyOnce, unkeyed, concurrency, rate, buffer, detect, dispatch, publish, retry, failures, deadLetters, batch, dedupe, depthMax, journal, log, found "concurency" (did you mean concurrency?)'
+          'x.yaml:4:5: pipelines.a.concurency: expected one of source, decode, key, order, exactlyOnce, unkeyed, concurrency, rate, buffer, detect, dispatch, publish, retry, failures, deadLetters, batch, batchers, dedupe, depthMax, journal, log, found "concurency" (did you mean concurrency?)'
         ],
         [
           "pipelines:\n  a:\n    source: { type: kafka, brokers: 'a:b', topic: ^(, from: soon }\n",
@@ -112,12 +112,13 @@ describe("Config", () => {
           ].join("\n")
         ],
         [
-          `pipelines:\n  a:\n    ${stdin}\n    exactlyOnce: true\n    publish: [{ type: stdout }, { type: none }]\n    batch: {}\n`,
+          `pipelines:\n  a:\n    ${stdin}\n    exactlyOnce: true\n    publish: [{ type: stdout }, { type: none }]\n    batch: {}\n    batchers: { a: {} }\n`,
           [
             'x.yaml:3:21: pipelines.a.source.type: expected kafka, since exactlyOnce is set, found "stdin"',
             'x.yaml:5:5: pipelines.a.publish: expected one publisher, since exactlyOnce is set, found "2 of them"',
             'x.yaml:5:23: pipelines.a.publish.0.type: expected kafka, since exactlyOnce is set, found "stdout"',
-            "x.yaml:6:5: pipelines.a.batch: expected no batch, since exactlyOnce is set, found a map"
+            "x.yaml:6:5: pipelines.a.batch: expected no batch, since exactlyOnce is set, found a map",
+            "x.yaml:7:5: pipelines.a.batchers: expected no batchers, since exactlyOnce is set, found a map"
           ].join("\n")
         ],
         [
@@ -130,6 +131,29 @@ describe("Config", () => {
         [
           `pipelines:\n  a:\n    ${stdin}\n    decode: { type: confluent, url: "http://localhost:8081", password: "\${SECRET}" }\n`,
           'x.yaml:4:5: pipelines.a.decode.username: expected a username, since there is a password, found "none"'
+        ],
+        [
+          `pipelines:\n  a:\n    ${stdin}\n    batchers: { bulk: { size: 0, age: soon } }\n    dispatch: [{ type: http, url: "http://a", batcher: { default: bulk } }]\n`,
+          [
+            "x.yaml:5:47: pipelines.a.dispatch.0.batcher.by: expected a value, since it is required, found nothing",
+            "x.yaml:4:31: pipelines.a.batchers.bulk.size: expected a whole number from 1 to 100000, found 0",
+            'x.yaml:4:39: pipelines.a.batchers.bulk.age: expected a duration such as 10 seconds, 200 millis or 5m, found "soon"'
+          ].join("\n")
+        ],
+        [
+          `pipelines:\n  a:\n    ${stdin}\n    batchers: { bulk: { key: customer } }\n    dispatch: [{ type: http, url: "http://a", batcher: { by: kind } }]\n`,
+          [
+            'x.yaml:5:62: pipelines.a.dispatch.0.batcher.by: expected a path that starts at payload, envelope or event, found "kind"',
+            'x.yaml:4:30: pipelines.a.batchers.bulk.key: expected a path that starts at payload, envelope or event, found "customer"'
+          ].join("\n")
+        ],
+        [
+          `pipelines:\n  a:\n    ${stdin}\n    batch: {}\n    batchers: { bulk: {}, default: {} }\n    dispatch: [{ type: http, url: "http://a", batcher: bulky }, { type: http, url: "http://a", batcher: { by: payload.kind, default: rest } }]\n`,
+          [
+            "x.yaml:4:5: pipelines.a.batch: expected none beside batchers.default, found a map",
+            'x.yaml:6:56: pipelines.a.dispatch.0.batcher: expected one of the batchers: bulk, default, found "bulky" (did you mean bulk?)',
+            'x.yaml:6:134: pipelines.a.dispatch.1.batcher.default: expected one of the batchers: bulk, default, found "rest"'
+          ].join("\n")
         ],
         [
           `pipelines:\n  a:\n    ${stdin}\n    concurrency: many\n`,
