@@ -322,7 +322,7 @@ describe("EventRelayDestination", () => {
         const { out, put, relay, start } = world
         yield* relay.setUnlock(how)
         // Whoever may do everything may unlock, too.
-        const key = yield* relay.createKey({ type: "consumer", destinations: [world.destination] } as never)
+        const key = yield* relay.createKey({ type: "consumer", destinations: [world.destination] })
         yield* put(...numbers(0, 30))
         const first = noting()
         const slow: Run = (n, payload) => Effect.andThen(Effect.sleep(n < 20 ? 2_000 : 60_000), first.run(n, payload))
