@@ -4,6 +4,7 @@ import type { AzureQueueClient } from "../services/AzureQueue.ts"
 import type { Needs } from "../services/Component.ts"
 import { DeadLetters, type Letter, type Replayed } from "../services/DeadLetters.ts"
 import type { Dedupe } from "../services/Dedupe.ts"
+import type { EventRelayClient } from "../services/EventRelay.ts"
 import type { GatewayAccess } from "../services/GatewayAccess.ts"
 import { HttpHost, type HttpHostError } from "../services/HttpHost.ts"
 import type { Journal } from "../services/Journal.ts"
@@ -26,6 +27,7 @@ import * as DeadLettersKafka from "./DeadLettersKafka.ts"
 import * as DeadLettersRouted from "./DeadLettersRouted.ts"
 import * as DeadLettersSqlite from "./DeadLettersSqlite.ts"
 import * as DedupeSqlite from "./DedupeSqlite.ts"
+import * as EventRelayGrpc from "./EventRelayGrpc.ts"
 import * as Explain from "./Explain.ts"
 import * as GatewayAccessNode from "./GatewayAccessNode.ts"
 import * as HttpHostNode from "./HttpHostNode.ts"
@@ -136,7 +138,7 @@ export const storage = (loaded: Loaded) =>
       ).pipe(
         Layer.provide(locks),
         Layer.provide(sqlite),
-        Layer.provideMerge(Layer.merge(KafkaClientKafkaJs.layer, AzureQueueClientSdk.layer))
+        Layer.provideMerge(Layer.mergeAll(KafkaClientKafkaJs.layer, AzureQueueClientSdk.layer, EventRelayGrpc.layer))
       )
     })
   )
@@ -198,6 +200,7 @@ export const dry = ({
   config
 }: Loaded): Layer.Layer<
   | AzureQueueClient
+  | EventRelayClient
   | GatewayAccess
   | HttpHost
   | KafkaClient
@@ -210,6 +213,7 @@ export const dry = ({
   Layer.mergeAll(
     config.http === undefined ? HttpHostNode.layerNone : HttpHostNode.layerCheckAt(config.http.host),
     AzureQueueClientSdk.layer,
+    EventRelayGrpc.layer,
     GatewayAccessNode.layer,
     KafkaClientKafkaJs.layer,
     SchemaLanguagesAll.layer(),

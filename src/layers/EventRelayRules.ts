@@ -1,8 +1,4 @@
-/**
- * What an EventRelay server answers, and why: topics, destinations with their locks, keys and limits; time is passed in.
- *
- * Source: https://github.com/eventrelay/eventrelay, lib/event_relay_web/grpc and lib/event_relay/policies.
- */
+/** What an EventRelay server answers, and why: topics, destinations with their locks, keys and limits; time is passed in. */
 import { DateTime, Option, Result } from "effect"
 import type { NewEvent, Page, RelayEvent } from "../services/EventRelay.ts"
 import * as Access from "./EventRelayAccess.ts"
@@ -45,6 +41,7 @@ export interface Caller {
 
 export type Answer<A> = Result.Result<A, Refusal>
 
+/** Source: https://github.com/eventrelay/eventrelay, lib/event_relay_web/grpc and lib/event_relay/policies. */
 export type Rules = ReturnType<typeof make>
 
 const refuse = (status: Refusal["status"], words: string): Answer<never> => Result.fail({ status, words })
@@ -56,6 +53,7 @@ const topicNameCharsMax = 45
 const pullQueuedMax = 100_000
 const pullMax = 1000
 const batchDefault = 100
+const deadLettersMax = 10_000
 const schemasKeptMax = 100
 
 export const make = ({ auth = true, eventsMax = 1_000_000, newId = countedIds() }: Options = {}) => {
@@ -147,6 +145,7 @@ export const make = ({ auth = true, eventsMax = 1_000_000, newId = countedIds() 
         if (Result.isSuccess(stored)) taken.push(stored.success)
         else {
           failed++
+          if (deadLetters.length === deadLettersMax) deadLetters.shift()
           deadLetters.push({ ...told, errors: [stored.failure] })
         }
       }
@@ -171,8 +170,7 @@ export const make = ({ auth = true, eventsMax = 1_000_000, newId = countedIds() 
         onFailure: (words) => refuse("INVALID_ARGUMENT", words),
         onSuccess: (matches) => {
           const all = Log.readable(topic, identifier, matches, caller.now)
-          const { batchSize } = request
-          const size = batchSize === 0 || batchSize > pullMax ? batchDefault : batchSize
+          const size = pageSize(request.batchSize)
           const next = request.offset + size
           const events = all.slice(request.offset, next).map((event) => ({ ...event, topic: request.topic }))
           return Result.succeed({ events, totalCount: all.length, nextOffset: next > all.length ? 0 : next })
@@ -260,8 +258,12 @@ const countedIds = () => {
   return () => `00000000-0000-4000-8000-${(++count).toString(16).padStart(12, "0")}`
 }
 
+/** Units: events. What is asked for as too many gives as few as what is not asked for at all. */
+export const pageSize = (batchSize: number): number =>
+  batchSize === 0 || batchSize > pullMax ? batchDefault : batchSize
+
 /** Those fields alone, and none of them absent. */
-const toldOf = (given: Partial<NewEvent>): NewEvent => ({
+export const toldOf = (given: Partial<NewEvent>): NewEvent => ({
   name: given.name ?? "",
   data: given.data ?? "",
   source: given.source ?? "",

@@ -4,6 +4,7 @@ import type { AzureQueueClient } from "./AzureQueue.ts"
 import type { Codec } from "./Codec.ts"
 import type { Detector } from "./Detector.ts"
 import type { Dispatcher } from "./Dispatcher.ts"
+import type { EventRelayClient } from "./EventRelay.ts"
 import type { GatewayAccess } from "./GatewayAccess.ts"
 import type { HttpHost } from "./HttpHost.ts"
 import type { Compression, KafkaClient } from "./Kafka.ts"
@@ -53,6 +54,7 @@ export interface Site {
 /** What a component may ask for when it is made. */
 export type Needs =
   | AzureQueueClient
+  | EventRelayClient
   | FileSystem.FileSystem
   | GatewayAccess
   | HttpHost

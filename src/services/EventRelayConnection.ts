@@ -2,21 +2,26 @@
 import { Duration, type Redacted, Schema } from "effect"
 import * as Fields from "./Fields.ts"
 
-/** A path, from the config's folder, or PEM text. */
+/** A path, from the config's folder, or PEM text; empty counts as absent. */
 const Pem = Schema.optionalKey(Fields.Secret)
+
+/** The authority, our certificate and its key: all three, or none for a connection without TLS. */
+const TlsOptions = Schema.Struct({
+  ca: Pem,
+  cert: Pem,
+  key: Pem,
+  /** The name in the server's certificate, where it is not `host`. */
+  serverName: Schema.optionalKey(Fields.Text)
+})
 
 /** The connection's options. */
 export const fields = {
   host: Fields.Text,
   port: Fields.orElse(Fields.int(1, 65_535), 50_051),
-  /** What an API key is known by: base64 of `key:secret`. Absent sends none. */
+  /** What an API key is known by: base64 of `key:secret`. Absent or empty sends none. */
   token: Schema.optionalKey(Fields.Secret),
-  /** The authority, our certificate and its key, as paths or PEM text: all three, or none for a connection without TLS. */
-  ca: Pem,
-  cert: Pem,
-  key: Pem,
-  /** The name in the server's certificate, where it is not `host`. */
-  serverName: Schema.optionalKey(Fields.Text),
+  /** In a group of its own, since `key` is a message's key elsewhere. */
+  tls: Schema.optionalKey(TlsOptions),
   /** How long one call may take. */
   timeout: Fields.orElse(Fields.Wait, Duration.seconds(30)),
   /** How often an idle connection is asked whether it still is one. */

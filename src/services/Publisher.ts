@@ -1,7 +1,9 @@
 /** Puts results where other systems can read them. */
 import { type Effect, Schema } from "effect"
 import type { Envelope } from "./Envelope.ts"
+import type { Detection } from "./Event.ts"
 import { targetFields } from "./Failure.ts"
+import type { Reply } from "./Reply.ts"
 
 /** One message on its way out. */
 export interface Outgoing {
@@ -12,6 +14,9 @@ export interface Outgoing {
   readonly key: string | undefined
   /** The envelope's own payload itself, where it is a copy. */
   readonly value: Uint8Array
+  /** What was found and what was replied to it, for texts that are filled from them; absent outside of a pipeline. */
+  readonly detection?: Detection | undefined
+  readonly reply?: Reply | undefined
 }
 
 /** What has become of a batch that failed for some of its messages only. The rest was not tried, and goes again at once. */

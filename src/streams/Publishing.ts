@@ -133,7 +133,9 @@ const render = (plan: PublishPlan, detection: Detection, reply: Reply): Outgoing
       envelope: detection.event.envelope,
       event: detection.name,
       key: plan.key(detection, reply),
-      value: plan.value(detection, reply)
+      value: plan.value(detection, reply),
+      detection,
+      reply
     }
   } catch (error) {
     return `cannot be published: ${words(error)}`

@@ -106,7 +106,7 @@ describe("EventRelayMemory", () => {
       const { reason, status, trouble } = yield* Fiber.join(over)
       assert.deepStrictEqual(
         [trouble, status, reason],
-        ["away", "DEADLINE_EXCEEDED", "no reply within 30000 ms (DEADLINE_EXCEEDED)"]
+        ["away", "DEADLINE_EXCEEDED", "no answer within 30 s (DEADLINE_EXCEEDED)"]
       )
     }))
 

@@ -33,13 +33,26 @@ describe("EventRelayEvent", () => {
     const written = EventRelayEvent.bytesOf(event)
     assert.deepStrictEqual(JSON.parse(new TextDecoder().decode(written)), event)
     assert.deepStrictEqual(EventRelayEvent.read(written), Result.succeed({ ...event, data }))
+    assert.deepStrictEqual(EventRelayEvent.read(written.slice()), Result.succeed({ ...event, data }))
     assert.deepStrictEqual(EventRelayEvent.payloadOf(event), Result.succeed({ ...event, data }))
+  })
+
+  it("gives each reader an event of its own", () => {
+    const bytes = EventRelayEvent.bytesOf(event)
+    const first = Result.getOrThrow(EventRelayEvent.read(bytes)) as { context: Record<string, string>; data: unknown }
+    first.context.ip = "changed"
+    ;(first.data as typeof data).person.first_name = "changed"
+    assert.deepStrictEqual(EventRelayEvent.read(bytes), Result.succeed({ ...event, data }))
   })
 
   it("reads any JSON there is as data", () => {
     for (const text of ["null", "0", '"text"', "[1]", "true"]) {
-      const read = EventRelayEvent.read(EventRelayEvent.bytesOf({ ...event, data: text }))
-      assert.deepStrictEqual(read, Result.succeed({ ...event, data: JSON.parse(text) }))
+      const written = EventRelayEvent.bytesOf({ ...event, data: text })
+      const expected = Result.succeed({ ...event, data: JSON.parse(text) })
+      assert.deepStrictEqual(
+        [EventRelayEvent.read(written), EventRelayEvent.read(written.slice())],
+        [expected, expected]
+      )
     }
   })
 
