@@ -7,8 +7,10 @@ import type { Dedupe } from "../services/Dedupe.ts"
 import type { EventRelayClient } from "../services/EventRelay.ts"
 import type { GatewayAccess } from "../services/GatewayAccess.ts"
 import { HttpHost, type HttpHostError } from "../services/HttpHost.ts"
+import type { Inbox } from "../services/Inbox.ts"
 import type { Journal } from "../services/Journal.ts"
 import { KafkaClient } from "../services/Kafka.ts"
+import type { Positions } from "../services/Positions.ts"
 import { Runners } from "../services/Runners.ts"
 import type { SchemaLanguages } from "../services/SchemaLanguage.ts"
 import type { SchemaRegistry } from "../services/SchemaRegistry.ts"
@@ -31,9 +33,13 @@ import * as EventRelayGrpc from "./EventRelayGrpc.ts"
 import * as Explain from "./Explain.ts"
 import * as GatewayAccessNode from "./GatewayAccessNode.ts"
 import * as HttpHostNode from "./HttpHostNode.ts"
+import * as InboxMemory from "./InboxMemory.ts"
+import * as InboxSqlite from "./InboxSqlite.ts"
 import * as JournalSqlite from "./JournalSqlite.ts"
 import * as KafkaClientKafkaJs from "./KafkaClientKafkaJs.ts"
 import * as Observability from "./Observability.ts"
+import * as PositionsMemory from "./PositionsMemory.ts"
+import * as PositionsSqlite from "./PositionsSqlite.ts"
 import * as RunnersSqlite from "./RunnersSqlite.ts"
 import * as SchemaLanguagesAll from "./SchemaLanguagesAll.ts"
 import * as SchemaRegistryMemory from "./SchemaRegistryMemory.ts"
@@ -126,7 +132,9 @@ export const storage = (loaded: Loaded) =>
         deadLetters(loaded),
         DedupeSqlite.layer(),
         GatewayAccessNode.layer,
+        InboxSqlite.layer,
         JournalSqlite.layer(),
+        PositionsSqlite.layer,
         RunnersSqlite.layer,
         storage?.postgres === undefined ? SchemaRegistrySqlite.layer : SchemaRegistryPostgres.layer(storage.postgres),
         SchemaLanguagesAll.layer(),
@@ -203,7 +211,9 @@ export const dry = ({
   | EventRelayClient
   | GatewayAccess
   | HttpHost
+  | Inbox
   | KafkaClient
+  | Positions
   | SchemaLanguages
   | SchemaRegistry
   | Topics
@@ -215,7 +225,9 @@ export const dry = ({
     AzureQueueClientSdk.layer,
     EventRelayGrpc.layer,
     GatewayAccessNode.layer,
+    InboxMemory.layer,
     KafkaClientKafkaJs.layer,
+    PositionsMemory.layer,
     SchemaLanguagesAll.layer(),
     SchemaRegistryMemory.layer,
     TopicsMemory.layer,

@@ -7,7 +7,9 @@ import type { Dispatcher } from "./Dispatcher.ts"
 import type { EventRelayClient } from "./EventRelay.ts"
 import type { GatewayAccess } from "./GatewayAccess.ts"
 import type { HttpHost } from "./HttpHost.ts"
+import type { Inbox } from "./Inbox.ts"
 import type { Compression, KafkaClient } from "./Kafka.ts"
+import type { Positions } from "./Positions.ts"
 import type { Publisher } from "./Publisher.ts"
 import type { SchemaLanguages } from "./SchemaLanguage.ts"
 import type { SchemaRegistry } from "./SchemaRegistry.ts"
@@ -58,8 +60,10 @@ export type Needs =
   | FileSystem.FileSystem
   | GatewayAccess
   | HttpHost
+  | Inbox
   | KafkaClient
   | Path.Path
+  | Positions
   | SchemaLanguages
   | SchemaRegistry
   | Scope.Scope

@@ -53,11 +53,11 @@ class Runs {
     return before === undefined ? undefined : before[1] - 1
   }
 
-  /** How many are not below. */
-  countFrom(offset: number): number {
+  /** How many there are from one up to another, both included. */
+  count(first: number, last: number): number {
     let count = 0
-    for (let i = this.place(offset); i < this.runs.length; i++) {
-      count += this.runs[i]![1] - Math.max(this.runs[i]![0], offset)
+    for (let i = this.place(first); i < this.runs.length && this.runs[i]![0] <= last; i++) {
+      count += Math.min(this.runs[i]![1], last + 1) - Math.max(this.runs[i]![0], first)
     }
     return count
   }
@@ -130,10 +130,17 @@ export class EventRelayPages {
     const first = this.open.size === 0 ? undefined : Math.min(...this.open)
     this.floor = (this.settled.trim(first ?? Number.POSITIVE_INFINITY) ?? this.floor + 1) - 1
     const runs = this.settled.all
-    const index = first === undefined ? this.index : this.index - this.open.size - this.settled.countFrom(first)
+    // What was settled before this opening may lie further on than what is read by now.
+    const index =
+      first === undefined ? this.index : this.index - this.open.size - this.settled.count(first, this.last ?? first)
     const last = first === undefined ? this.last : (this.settled.before(first) ?? this.floorOr(index))
     const settled = Offsets.encode({ watermark: this.floor, settled: runs }).text
-    const kept: Kept = { index: Math.max(0, index), floor: this.floor, settled, ...(last === undefined ? {} : { last }) }
+    const kept: Kept = {
+      index: Math.max(0, index),
+      floor: this.floor,
+      settled,
+      ...(last === undefined ? {} : { last })
+    }
     return JSON.stringify(kept)
   }
 

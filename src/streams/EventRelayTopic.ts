@@ -159,12 +159,7 @@ const readingOf = (options: Options, source: string, pages: EventRelayPages) => 
   return { next, beginAtEnd }
 }
 
-const deliveryOf = (
-  source: string,
-  event: RelayEvent,
-  now: number,
-  settle: (offset: number) => void
-): Delivery => ({
+const deliveryOf = (source: string, event: RelayEvent, now: number, settle: (offset: number) => void): Delivery => ({
   envelope: envelopeOf(source, event, EventRelayEvent.bytesOf(event), 1, now),
   settle: ({ _tag }) => {
     if (_tag !== "Nacked") settle(event.offset)
