@@ -59,7 +59,10 @@ export interface Source {
    * Units: an array holds about 1 MiB, or a single larger delivery. Fails: `SourceError`.
    */
   readonly open: Effect.Effect<Stream.Stream<Delivery, SourceError>, SourceError, Downstream | Scope.Scope>
-  /** Whether a nacked delivery comes again. One that cannot is worked until the deadline, then buried. */
+  /**
+   * Whether a nacked delivery comes again. One that cannot is worked until the deadline, then buried. Asked each time, since
+   * some learn it from their server only once they are open.
+   */
   readonly redelivers: boolean
   /**
    * Whether one that was acked may come again, because forgetting it can fail: then copies are told apart by default.

@@ -1,10 +1,12 @@
 /** What tests of sources of EventRelay share: a server in memory, and processes on one store that can be killed. */
-import { Deferred, Effect, Exit, Scope } from "effect"
+import { Deferred, Effect, Exit, Scope, Stream } from "effect"
 import * as EventRelayMemory from "../../src/layers/EventRelayMemory.ts"
 import * as InboxMemory from "../../src/layers/InboxMemory.ts"
 import type { DeadLetters } from "../../src/services/DeadLetters.ts"
+import type { Delivery } from "../../src/services/Delivery.ts"
+import * as Envelope from "../../src/services/Envelope.ts"
 import type { Channel } from "../../src/services/EventRelay.ts"
-import { Inbox } from "../../src/services/Inbox.ts"
+import { Inbox, InboxError } from "../../src/services/Inbox.ts"
 import { accepted, refused } from "../../src/services/Reply.ts"
 import type { Source } from "../../src/services/Source.ts"
 import * as Define from "../../src/streams/Define.ts"
@@ -27,6 +29,8 @@ export interface Running {
 export interface World {
   readonly relay: EventRelayMemory.EventRelayInMemory
   readonly destination: string
+  /** Takes nothing while it is broken. */
+  readonly store: { broken: boolean }
   /** Publishes events with these values in their data; their ids come back. */
   readonly put: (...values: ReadonlyArray<unknown>) => Effect.Effect<ReadonlyArray<string>>
   /** How many of the destination are out. */
@@ -48,13 +52,23 @@ export const topic = "jobs"
 export const make: Effect.Effect<World> = Effect.gen(function* () {
   const relay = yield* EventRelayMemory.make()
   const destination = yield* relay.createDestination({ topic })
-  const store = InboxMemory.makeStore()
+  const stored = InboxMemory.makeStore()
+  const store = { broken: false }
+  const full = new InboxError({ reason: "inbox: the store is full, as planned", retryable: true })
+  /** The same, but for what it does not take. */
+  const breaking = (inbox: Inbox["Service"]): Inbox["Service"] => ({
+    open: (name, onError) =>
+      Effect.map(inbox.open(name, onError), (box) => ({
+        ...box,
+        put: (bytes, items) => Effect.suspend(() => (store.broken ? Effect.fail(full) : box.put(bytes, items)))
+      }))
+  })
 
   const start: World["start"] = Effect.fnUntraced(function* (run, more = {}) {
     const { concurrency = 64, connections = 1, token, ...options } = more
     // Of nobody: only a stop ends it, since an end may take time that passes for no test that is over.
     const scope = yield* Scope.make()
-    const { inbox, kill } = store.process()
+    const { inbox, kill } = stored.process()
     const died = Deferred.makeUnsafe<void>()
     const alive = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
       Effect.suspend(() =>
@@ -77,7 +91,7 @@ export const make: Effect.Effect<World> = Effect.gen(function* () {
       channels: [first!, ...others],
       destination,
       ...options
-    }).pipe(Effect.provideService(Inbox, inbox))
+    }).pipe(Effect.provideService(Inbox, breaking(inbox)))
     const plan = Define.define({
       name: "jobs",
       source,
@@ -106,6 +120,7 @@ export const make: Effect.Effect<World> = Effect.gen(function* () {
   return {
     relay,
     destination,
+    store,
     put: (...values) =>
       relay.put(
         topic,
@@ -125,3 +140,18 @@ export const noting = () => {
   const run: Run = (value) => Effect.sync(() => void seen.push(value))
   return { seen, run }
 }
+
+/** What `put` was given, of an envelope. */
+export const valueOf = (envelope: Envelope.Envelope) => JSON.parse(JSON.parse(Envelope.text(envelope)).data).value
+
+/** Gives the text in an event's data, as the suite expects it. */
+export const unwrapped = (source: Source): Source => ({
+  ...source,
+  open: Effect.map(
+    source.open,
+    Stream.map((delivery: Delivery): Delivery => {
+      const payload = new TextEncoder().encode(valueOf(delivery.envelope))
+      return { envelope: { ...delivery.envelope, payload }, settle: (settlement) => delivery.settle(settlement) }
+    })
+  )
+})

@@ -1,32 +1,16 @@
 /** The life of an event of a destination, on the server in memory and in virtual time. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Layer, Logger, type Scope, Stream } from "effect"
+import { Deferred, Effect, Layer, Logger, type Scope } from "effect"
 import * as DeadLettersMemory from "../../src/layers/DeadLettersMemory.ts"
 import * as EventRelayMemory from "../../src/layers/EventRelayMemory.ts"
 import * as InboxMemory from "../../src/layers/InboxMemory.ts"
 import { DeadLetters } from "../../src/services/DeadLetters.ts"
-import type { Delivery } from "../../src/services/Delivery.ts"
 import * as Envelope from "../../src/services/Envelope.ts"
-import type { Source } from "../../src/services/Source.ts"
 import * as EventRelayDestination from "../../src/streams/EventRelayDestination.ts"
 import { generator, pick } from "../layers/Random.ts"
 import { pass } from "../suites/KafkaKit.ts"
 import * as SourceSuite from "../suites/SourceSuite.ts"
-import { make, noting, type Run, topic, type World } from "./EventRelayKit.ts"
-
-const valueOf = (envelope: Envelope.Envelope) => JSON.parse(JSON.parse(Envelope.text(envelope)).data).value
-
-/** Gives the text in an event's data, as the suite expects it. */
-const unwrapped = (source: Source): Source => ({
-  ...source,
-  open: Effect.map(
-    source.open,
-    Stream.map((delivery: Delivery): Delivery => {
-      const payload = new TextEncoder().encode(valueOf(delivery.envelope))
-      return { envelope: { ...delivery.envelope, payload }, settle: (settlement) => delivery.settle(settlement) }
-    })
-  )
-})
+import { make, noting, type Run, topic, unwrapped, valueOf, type World } from "./EventRelayKit.ts"
 
 SourceSuite.suite(
   "EventRelayDestination",
@@ -322,7 +306,7 @@ describe("EventRelayDestination", () => {
         const { out, put, relay, start } = world
         yield* relay.setUnlock(how)
         // Whoever may do everything may unlock, too.
-        const key = yield* relay.createKey({ type: "consumer", destinations: [world.destination] } as never)
+        const key = yield* relay.createKey({ type: "consumer", destinations: [world.destination] })
         yield* put(...numbers(0, 30))
         const first = noting()
         const slow: Run = (n, payload) => Effect.andThen(Effect.sleep(n < 20 ? 2_000 : 60_000), first.run(n, payload))
@@ -439,5 +423,19 @@ describe("EventRelayDestination", () => {
       yield* Effect.forkScoped(stop)
       yield* pass(10_000)
       assert.deepStrictEqual([seen, out()], [[], 0])
+    }))
+
+  test("works nothing that the inbox has not, and pulls nothing meanwhile", ({ put, relay, start, store }) =>
+    Effect.gen(function* () {
+      yield* put(...numbers(0, 30))
+      store.broken = true
+      const { run, seen } = noting()
+      const { handle } = yield* start(run, { demand: 10 })
+      yield* pass(30_000)
+      assert.deepStrictEqual([seen, relay.calls("pullQueued")], [[], 1])
+      assert.strictEqual((yield* handle.status).state, "running")
+      store.broken = false
+      yield* pass(6_000)
+      assert.strictEqual(seen.length, 30)
     }))
 })
