@@ -1,13 +1,52 @@
 /** Events of EventRelay: those of a destination, each once and for us alone, or those of a topic, by a position of our own. */
-import { Duration, Effect, Result, Schema } from "effect"
+import { Duration, Effect, Result, Schema, type Scope } from "effect"
 import * as Component from "../services/Component.ts"
 import { EventRelayClient } from "../services/EventRelay.ts"
 import * as EventRelayConnection from "../services/EventRelayConnection.ts"
 import * as Fields from "../services/Fields.ts"
+import type { Inbox } from "../services/Inbox.ts"
+import type { Positions } from "../services/Positions.ts"
+import type { Source } from "../services/Source.ts"
 import * as EventRelayCalls from "./EventRelayCalls.ts"
 import * as EventRelayDestination from "./EventRelayDestination.ts"
 import * as EventRelayOptions from "./EventRelayOptions.ts"
 import * as EventRelayTopic from "./EventRelayTopic.ts"
+
+/** How the server is reached, besides what is read from it. */
+interface Reached {
+  readonly connection: EventRelayConnection.Connection
+}
+
+export interface DestinationOptions extends Reached, Omit<EventRelayDestination.Options, "channels"> {
+  /** Connections that pull, with one call at a time each; 1 by default. */
+  readonly connections?: number | undefined
+}
+
+export interface TopicOptions extends Reached, Omit<EventRelayTopic.Options, "channel"> {}
+
+/** The events of a destination, each once and for us alone. */
+export const make: (
+  options: DestinationOptions
+) => Effect.Effect<Source, never, EventRelayClient | Inbox | Scope.Scope> = Effect.fnUntraced(function* ({
+  connection,
+  connections = 1,
+  ...options
+}: DestinationOptions) {
+  const { channel } = yield* EventRelayClient
+  const [first, ...others] = yield* Effect.forEach(Array.from({ length: connections }), () => channel(connection))
+  return yield* EventRelayDestination.make({ ...options, channels: [first!, ...others] })
+})
+
+/** The events of a topic, by a position of our own. */
+export const makeTopic: (
+  options: TopicOptions
+) => Effect.Effect<Source, never, EventRelayClient | Positions | Scope.Scope> = Effect.fnUntraced(function* ({
+  connection,
+  ...options
+}: TopicOptions) {
+  const { channel } = yield* EventRelayClient
+  return yield* EventRelayTopic.make({ ...options, channel: yield* channel(connection) })
+})
 
 /** Units: events that may stand behind others of their key while they are out. */
 const keyedMax = 1024
@@ -60,25 +99,22 @@ export const component = Component.source({
       const connected = yield* Effect.result(EventRelayOptions.connectionOf(options, site.folder))
       if (Result.isFailure(connected)) problems.push(...connected.failure.problems)
       if (Result.isFailure(connected) || problems.length > 0) return yield* new Component.OptionsError({ problems })
-      const client = yield* EventRelayClient
-      const channel = client.channel(connected.success)
       const common = {
         pipeline: site.pipeline,
+        connection: connected.success,
         pullMillis: Duration.toMillis(options.pull),
         backoff: { minMillis, maxMillis }
       }
       if (topic !== undefined) {
         const { batch, from, group = site.pipeline, query } = options
-        return yield* EventRelayTopic.make({ ...common, channel: yield* channel, topic, group, query, from, batch })
+        return yield* makeTopic({ ...common, topic, group, query, from, batch })
       }
       const { bufferMessages, concurrency, keyed } = site
-      const { connections = 1, demand } = options
-      const [first, ...others] = yield* Effect.forEach(Array.from({ length: connections }), () => channel)
-      return yield* EventRelayDestination.make({
+      return yield* make({
         ...common,
-        channels: [first!, ...others],
         destination: destination!,
-        demand: demand ?? (keyed ? concurrency + Math.min(bufferMessages, keyedMax) : 2 * concurrency)
+        connections: options.connections,
+        demand: options.demand ?? (keyed ? concurrency + Math.min(bufferMessages, keyedMax) : 2 * concurrency)
       })
     })
 })
