@@ -43,6 +43,8 @@ export class EventRelayHeld {
   /** Those that somebody else may have again. */
   private readonly returning = new Set<Held>()
   private readonly roomy = Latch.makeUnsafe(true)
+  /** The least room that somebody waits for. */
+  private wanted = Number.POSITIVE_INFINITY
   /** Asked for and not received yet. */
   private asked = 0
   private readonly options: Options
@@ -56,12 +58,14 @@ export class EventRelayHeld {
     return this.options.demand - this.held.size - this.asked
   }
 
-  /** Returns when there is room. */
-  readonly whenRoom: Effect.Effect<void> = Effect.suspend(() => {
-    if (this.room > 0) return Effect.void
-    this.roomy.closeUnsafe()
-    return Effect.flatMap(this.roomy.await, () => this.whenRoom)
-  })
+  /** Returns when there is room for so many. */
+  readonly whenRoom = (count: number): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      if (this.room >= count) return Effect.void
+      this.roomy.closeUnsafe()
+      this.wanted = Math.min(this.wanted, count)
+      return Effect.flatMap(this.roomy.await, () => this.whenRoom(count))
+    })
 
   ask(count: number): void {
     this.asked += count
@@ -121,7 +125,9 @@ export class EventRelayHeld {
   }
 
   private makeRoom(): void {
-    if (this.room > 0) this.roomy.openUnsafe()
+    if (this.room < this.wanted) return
+    this.wanted = Number.POSITIVE_INFINITY
+    this.roomy.openUnsafe()
   }
 }
 

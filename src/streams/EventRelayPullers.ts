@@ -77,8 +77,11 @@ export class EventRelayPullers {
     return Effect.gen({ self: this }, function* () {
       const { demand, held } = this.options
       yield* this.wanted.await
-      yield* Effect.raceFirst(held.whenRoom, this.stopped.await)
-      if (held.room < demand / 2) yield* this.pause(growMillis)
+      yield* Effect.raceFirst(held.whenRoom(1), this.stopped.await)
+      const much = Math.ceil(demand / 2)
+      if (held.room < much) {
+        yield* Effect.timeoutOption(Effect.raceFirst(held.whenRoom(much), this.stopped.await), growMillis)
+      }
       const count = this.share
       // Meanwhile the road may have been given something, or another connection may have asked.
       if (!this.isWanted || this.isStopping || count <= 0) return
