@@ -49,7 +49,8 @@ EventRelaySuite.suite(
 )
 
 const named = EventRelay.fromEnvironment()
-if (named === undefined) it.skip("the server that EVENTRELAY_HOST names: it names none")
+// Nothing is skipped where no other server is to be tried: there is none.
+if (named === undefined) console.info("no other EventRelay server is tried: EVENTRELAY_HOST names none")
 else {
   const kit = EventRelayKits.kitOverGrpc(named)
   // Servers up to EventRelay 0.2 cannot take back what they gave.

@@ -122,7 +122,7 @@ describe.skipIf(reason !== undefined)("config/eventrelay.yaml", () => {
       if (isSlow) await sleep(1000)
       return {}
     })
-    const { out, program, put } = await setting(endpoint.url)
+    const { out, program, put } = await setting(endpoint.url, (text) => `drain: 1 second\n${text}`)
     await put(0, 500)
     const first = program.start()
     await Kafka.until("some are done", () => handled(endpoint.calls).length >= 100)

@@ -35,11 +35,18 @@ const said = (text: string, environment: Readonly<Record<string, string>> = {}) 
 
 const stdin = "source: { type: stdin }"
 
+/** What the stories have no default for. */
+const needed = {
+  EVENT_PASSPHRASE: "secret",
+  EVENTRELAY_DESTINATION: "9f1c",
+  BATCH_URL: "http://127.0.0.1:9/batches"
+}
+
 describe("Config", () => {
   for (const file of shipped) {
     it.effect(`config/${file} is right and can be drawn`, () =>
       Effect.gen(function* () {
-        const { loaded, plans } = yield* check(`${folder}/${file}`, { EVENT_PASSPHRASE: "secret" })
+        const { loaded, plans } = yield* check(`${folder}/${file}`, needed)
         assert.isAbove(plans.length, 0)
         assert.match(Graph.mermaid(loaded.config, loaded.file.hide), /^flowchart LR\n/)
       }).pipe(Effect.provide(NodeServices.layer))
@@ -51,7 +58,7 @@ describe("Config", () => {
       const cases: ReadonlyArray<readonly [string, string]> = [
         [
           "pipelines:\n  a:\n    source: { type: stdn }\n",
-          'x.yaml:3:21: pipelines.a.source.type: expected one of http, webhook, gateway, kafka, azure-queue, topic, zeromq, stdin, file, generate, memory, found "stdn" (did you mean stdin?)'
+          'x.yaml:3:21: pipelines.a.source.type: expected one of http, webhook, gateway, kafka, azure-queue, eventrelay, topic, zeromq, stdin, file, generate, memory, found "stdn" (did you mean stdin?)'
         ],
         [
           `pipelines:\n  a:\n    ${stdin}\n    dispatch: [{ type: http, url: "http://a:SECRET@b c" }]\n`,
