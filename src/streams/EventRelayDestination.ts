@@ -125,10 +125,10 @@ const openingOf = Effect.fnUntraced(function* (
     })
   )
   const pull = Effect.suspend(() => {
-    pullers.want(true)
+    pullers.waits(true)
     return Queue.takeBetween(out, 1, arrayMax)
   }).pipe(
-    Effect.tap(() => Effect.sync(() => pullers.want(false))),
+    Effect.tap(() => Effect.sync(() => pullers.waits(false))),
     Effect.map((some) => some as unknown as readonly [Held, ...Array<Held>])
   )
   return {

@@ -1,5 +1,5 @@
 /** The events a destination has given us: handed out, settled in the inbox, or on their way back. */
-import { DateTime, Effect, Latch, Option } from "effect"
+import { Effect, Latch } from "effect"
 import type { Delivery, Settlement } from "../services/Delivery.ts"
 import type { Envelope } from "../services/Envelope.ts"
 import type { RelayEvent } from "../services/EventRelay.ts"
@@ -146,8 +146,9 @@ export const envelopeOf = (
   attempt: number,
   receivedAt: number
 ): Envelope => {
-  const producedAt = Option.map(DateTime.make(event.occurred_at), DateTime.toEpochMillis)
+  const producedAt = Date.parse(event.occurred_at)
   return {
+    ...EventRelayEvent.knownAs(event, payload),
     id: event.id,
     source,
     key: EventRelayEvent.keyOf(event),
@@ -156,7 +157,7 @@ export const envelopeOf = (
     receivedAt,
     attempt,
     position: event.offset,
-    ...(Option.isSome(producedAt) ? { producedAt: producedAt.value } : undefined)
+    ...(Number.isNaN(producedAt) ? undefined : { producedAt })
   }
 }
 

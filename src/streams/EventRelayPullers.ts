@@ -31,11 +31,12 @@ const callMax = 100_000
 const growMillis = 5
 
 export class EventRelayPullers {
-  /** The road waits for something. */
+  /** The road waits for something, or has taken something since the last call: one call goes ahead of it. */
   private readonly wanted = Latch.makeUnsafe(false)
   private readonly busy = Latch.makeUnsafe(false)
   private readonly stopped = Latch.makeUnsafe(false)
   private isWanted = false
+  private isWaiting = false
   private isStopping = false
   private works = false
   private failures = 0
@@ -55,10 +56,16 @@ export class EventRelayPullers {
     return Effect.all(loops, { concurrency: channels.length, discard: true })
   })
 
-  want(wanted: boolean): void {
-    this.isWanted = wanted
-    if (wanted) this.wanted.openUnsafe()
-    else this.wanted.closeUnsafe()
+  /** Whether the road waits. */
+  waits(isWaiting: boolean): void {
+    this.isWaiting = isWaiting
+    if (isWaiting) this.want(true)
+  }
+
+  private want(isWanted: boolean): void {
+    this.isWanted = isWanted
+    if (isWanted) this.wanted.openUnsafe()
+    else if (!this.isStopping) this.wanted.closeUnsafe()
   }
 
   /** A call under way is still taken. */
@@ -99,6 +106,7 @@ export class EventRelayPullers {
     return Effect.uninterruptibleMask((restore) =>
       Effect.gen({ self: this }, function* () {
         held.ask(count)
+        if (!this.isWaiting) this.want(false)
         const pulled = yield* restore(channel.pullQueued(destination, count)).pipe(
           Effect.result,
           Effect.onInterrupt(() => Effect.sync(() => held.answered(count)))
