@@ -1,9 +1,10 @@
-/** Events of an EventRelay destination to a handler of batches: Sluice with its inbox on disk beside a bare loop of gRPC's own client. */
+/** Events of an EventRelay destination in batches of ten, posted or only added up: Sluice, its inbox on disk, beside a bare loop of gRPC. */
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import process from "node:process"
 import { Deferred, Effect, Layer } from "effect"
+import { Pool } from "undici"
 import * as DeadLettersMemory from "../src/layers/DeadLettersMemory.ts"
 import * as EventRelayGrpc from "../src/layers/EventRelayGrpc.ts"
 import { events as methods } from "../src/layers/EventRelayProto.ts"
@@ -17,28 +18,34 @@ import * as Define from "../src/streams/Define.ts"
 import * as SourceEventRelay from "../src/streams/SourceEventRelay.ts"
 import * as EventRelay from "../test/services/EventRelay.ts"
 import * as EventRelayBare from "../test/services/EventRelayBare.ts"
+import * as Endpoint from "./endpoint.ts"
 import { median } from "./shop.ts"
 
-const events = 20_000
-const rounds = 7
-/** Events of one pull, at most, and of one batch. */
+const rounds = 6
+/** Events of one pull, at most, and of one batch; and batches at the same time. */
 const pullMax = 1_000
 const batchSize = 10
+const batchesMax = 10
 
 interface Order {
   readonly id: string
   readonly lines: ReadonlyArray<{ readonly amount: number }>
 }
 
-/** The work both do with each batch. */
-const work = (orders: ReadonlyArray<Order>): number =>
-  orders.reduce((sum, { lines }) => sum + lines.reduce((all, { amount }) => all + amount, 0), 0)
+/** What both do with each batch; the sum of its amounts comes back. */
+interface Work {
+  readonly name: string
+  readonly events: number
+  readonly do: (orders: ReadonlyArray<Order>) => number | Promise<number>
+}
+
+const sum = (orders: ReadonlyArray<Order>): number =>
+  orders.reduce((all, { lines }) => all + lines.reduce((one, { amount }) => one + amount, 0), 0)
 
 const orders = (from: number): ReadonlyArray<{ readonly name: string; readonly data: Order }> =>
   Array.from({ length: 1_000 }, (_, i) => ({
     name: "order.paid",
     source: "shop",
-    group_key: `customer-${(from + i) % 100}`,
     data: { id: `o-${from + i}`, lines: [{ amount: 3 }, { amount: 4 }], note: "x".repeat(80) }
   }))
 
@@ -48,29 +55,39 @@ interface Outcome {
   readonly cpu: number
 }
 
-const measured = async (run: () => Promise<number>): Promise<Outcome> => {
+const measured = async ({ events }: Work, run: () => Promise<number>): Promise<Outcome> => {
   const [cpu, began] = [process.cpuUsage(), performance.now()]
-  const sum = await run()
-  if (sum !== 7 * events) throw new Error(`the amounts are ${sum}, not ${7 * events}`)
+  const all = await run()
+  if (all !== 7 * events) throw new Error(`the amounts are ${all}, not ${7 * events}`)
   const { system, user } = process.cpuUsage(cpu)
   return { rate: (events / (performance.now() - began)) * 1000, cpu: (system + user) / events }
 }
 
-/** Pulls, reads, works batch by batch, and pulls again. */
-const bare = async (relay: EventRelay.EventRelay, destination: string): Promise<number> => {
+/** Pulls, reads, works so many batches at the same time, and pulls again. */
+const bare = async (relay: EventRelay.EventRelay, destination: string, work: Work): Promise<number> => {
   const client = EventRelayBare.connect(relay.connection())
-  let sum = 0
-  for (let left = events; left > 0; ) {
+  let all = 0
+  for (let left = work.events; left > 0; ) {
     const reply = await client.call(methods.PullQueuedEvents, { destination_id: destination, batch_size: pullMax })
     left -= reply.events.length
     const read = reply.events.map(({ data }) => JSON.parse(data) as Order)
-    for (let i = 0; i < read.length; i += batchSize) sum += work(read.slice(i, i + batchSize))
+    let next = 0
+    const lane = async () => {
+      while (next < read.length) {
+        const batch = read.slice(next, next + batchSize)
+        next += batchSize
+        const asked = work.do(batch)
+        const added = typeof asked === "number" ? asked : await asked
+        all += added
+      }
+    }
+    await Promise.all(Array.from({ length: batchesMax }, lane))
   }
   client.close()
-  return sum
+  return all
 }
 
-const ours = (relay: EventRelay.EventRelay, destination: string, folder: string): Promise<number> => {
+const ours = (relay: EventRelay.EventRelay, destination: string, work: Work, folder: string): Promise<number> => {
   const filename = join(folder, "sluice.db")
   const store = SqliteMigrations.layer.pipe(Layer.provideMerge(Sqlite.layer({ filename })))
   const layer = Layer.mergeAll(InboxSqlite.layer, PositionsSqlite.layer).pipe(
@@ -80,7 +97,7 @@ const ours = (relay: EventRelay.EventRelay, destination: string, folder: string)
     Layer.merge(DeadLettersMemory.layer)
   )
   return Effect.gen(function* () {
-    let [sum, seen] = [0, 0]
+    let [all, seen] = [0, 0]
     const done = yield* Deferred.make<void>()
     const source = yield* SourceEventRelay.make({
       pipeline: "bench",
@@ -93,54 +110,80 @@ const ours = (relay: EventRelay.EventRelay, destination: string, folder: string)
       name: "bench",
       source,
       decode: source.codec!,
-      batchers: { default: { size: batchSize, age: "100 millis", concurrency: 10 } },
+      batchers: { default: { size: batchSize, age: "100 millis", concurrency: batchesMax } },
       dispatch: [
         {
           batcher: "default",
-          runBatch: (batch) =>
-            Effect.sync(() => {
-              sum += work(batch.map(({ event }) => (event.payload as { readonly data: Order }).data))
+          runBatch: (batch) => {
+            const read = batch.map(({ event }) => (event.payload as { readonly data: Order }).data)
+            const ended = (added: number) => {
+              all += added
               seen += batch.length
-              if (seen === events) Deferred.doneUnsafe(done, Effect.void)
+              if (seen === work.events) Deferred.doneUnsafe(done, Effect.void)
               return accepted(null)
+            }
+            return Effect.suspend(() => {
+              const added = work.do(read)
+              return typeof added === "number"
+                ? Effect.succeed(ended(added))
+                : Effect.map(
+                    Effect.promise(() => added),
+                    ended
+                  )
             })
+          }
         }
       ]
     })
     const handle = yield* Define.start(plan)
     yield* Deferred.await(done)
     yield* handle.drain()
-    return sum
+    return all
   }).pipe(Effect.scoped, Effect.provide(layer), Effect.runPromise)
 }
 
 export const run = async (): Promise<void> => {
   const relay = await EventRelay.start()
+  const endpoint = await Endpoint.start()
   const folder = mkdtempSync(join(tmpdir(), "sluice-bench-"))
+  const pool = new Pool(new URL(endpoint.url).origin, { connections: batchesMax })
+  const post: Work["do"] = async (batch) => {
+    const { body } = await pool.request({ method: "POST", path: "/", body: JSON.stringify(batch) })
+    return sum((await body.json()) as ReadonlyArray<Order>)
+  }
+  const works: ReadonlyArray<Work> = [
+    { name: "posted to an endpoint that takes 10 ms", events: 20_000, do: post },
+    { name: "only added up", events: 100_000, do: sum }
+  ]
   await relay.do("limit", { others: 1e9, durable: 1e9 })
-  /** The same events again, for a destination that has not seen them. */
-  const destination = () => relay.do<string>("createDestination", { topic: "orders" })
   try {
-    for (let from = 0; from < events; from += 1_000) await relay.do("put", "orders", orders(from))
-    const all: Array<{ readonly theirs: Outcome; readonly own: Outcome }> = []
-    for (let round = 0; round < rounds; round++) {
-      const [first, second] = [await destination(), await destination()]
-      const theirs = await measured(() => bare(relay, first))
-      const own = await measured(() => ours(relay, second, folder))
-      // The first ones compile.
-      if (round >= 2) all.push({ theirs, own })
+    for (const work of works) {
+      const topic = `orders_${work.events}`
+      for (let from = 0; from < work.events; from += 1_000) await relay.do("put", topic, orders(from))
+      const all: Array<{ readonly theirs: Outcome; readonly own: Outcome }> = []
+      for (let round = 0; round < rounds; round++) {
+        // The same events again, for destinations that have not seen them.
+        const first = await relay.do<string>("createDestination", { topic })
+        const second = await relay.do<string>("createDestination", { topic })
+        const theirs = await measured(work, () => bare(relay, first, work))
+        const own = await measured(work, () => ours(relay, second, work, folder))
+        // The first ones compile.
+        if (round >= 1) all.push({ theirs, own })
+      }
+      const middle = (pick: (one: (typeof all)[number]) => number, digits = 0) => median(all.map(pick)).toFixed(digits)
+      console.log(
+        `eventRelay, ${work.name}: ${middle(({ own }) => own.rate)} events/s, the bare loop ${middle(({ theirs }) => theirs.rate)}: ` +
+          `${middle(({ own, theirs }) => own.rate / theirs.rate, 2)} of it (wanted: at least 0.80); ` +
+          `CPU ${middle(({ own }) => own.cpu)} and ${middle(({ theirs }) => theirs.cpu)} us per event`
+      )
     }
-    const rate = (pick: (one: (typeof all)[number]) => number) => median(all.map(pick))
+    const pulled = await relay.do<ReadonlyArray<{ readonly given: number }>>("pulled")
     console.log(
-      `eventRelay: ${rate(({ own }) => own.rate).toFixed(0)} events/s, the bare loop ${rate(({ theirs }) => theirs.rate).toFixed(0)}: ` +
-        `${rate(({ own, theirs }) => own.rate / theirs.rate).toFixed(2)} of it (wanted: at least 0.80); ` +
-        `CPU ${rate(({ own }) => own.cpu).toFixed(0)} and ${rate(({ theirs }) => theirs.cpu).toFixed(0)} us per event`
-    )
-    const asked = await relay.do<ReadonlyArray<{ readonly asked: number; readonly given: number }>>("pulled")
-    console.log(
-      `eventRelay: pulls brought ${median(asked.filter(({ given }) => given > 0).map(({ given }) => given))} events`
+      `eventRelay: pulls brought ${median(pulled.map(({ given }) => given).filter((given) => given > 0))} events`
     )
   } finally {
+    await pool.close()
+    endpoint.stop()
     await relay.close()
     rmSync(folder, { recursive: true, force: true })
   }
