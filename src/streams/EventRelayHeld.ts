@@ -90,7 +90,7 @@ export class EventRelayHeld {
       }
       if (known !== undefined) this.forget(known)
       const one = new Held(this, envelopeOf(this.options.source, event, payload, attempt, now), kept)
-      this.held.set(event.id, one)
+      this.held.set(one.envelope.id, one)
       return [one]
     })
   }
@@ -149,7 +149,8 @@ export const envelopeOf = (
   const producedAt = Date.parse(event.occurred_at)
   return {
     ...EventRelayEvent.knownAs(event, payload),
-    id: event.id,
+    // Without one it cannot be told from others, so it is none of them.
+    id: event.id === "" ? crypto.randomUUID() : event.id,
     source,
     key: EventRelayEvent.keyOf(event),
     headers: event.context,
