@@ -23,6 +23,7 @@ describe("SchemaRegistrySqlite", () => {
       for (const column of ["upto", "detected", "published"]) {
         yield* sql`ALTER TABLE journal DROP COLUMN ${sql(column)}`
       }
+      for (const table of ["inbox", "inbox_settled", "positions"]) yield* sql`DROP TABLE ${sql(table)}`
       yield* sql`DELETE FROM sluice_migrations WHERE migration_id >= 6`
       const old = [
         ["u", "v_w", 1],
