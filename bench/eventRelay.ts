@@ -36,6 +36,8 @@ interface Order {
 interface Work {
   readonly name: string
   readonly events: number
+  /** Of the bare loop's rate. */
+  readonly wanted?: string
   readonly do: (orders: ReadonlyArray<Order>) => number | Promise<number>
 }
 
@@ -152,7 +154,7 @@ export const run = async (): Promise<void> => {
     return sum((await body.json()) as ReadonlyArray<Order>)
   }
   const works: ReadonlyArray<Work> = [
-    { name: "posted to an endpoint that takes 10 ms", events: 20_000, do: post },
+    { name: "posted to an endpoint that takes 10 ms", events: 20_000, wanted: " (wanted: at least 0.80)", do: post },
     { name: "only added up", events: 100_000, do: sum }
   ]
   await relay.do("limit", { others: 1e9, durable: 1e9 })
@@ -173,7 +175,7 @@ export const run = async (): Promise<void> => {
       const middle = (pick: (one: (typeof all)[number]) => number, digits = 0) => median(all.map(pick)).toFixed(digits)
       console.log(
         `eventRelay, ${work.name}: ${middle(({ own }) => own.rate)} events/s, the bare loop ${middle(({ theirs }) => theirs.rate)}: ` +
-          `${middle(({ own, theirs }) => own.rate / theirs.rate, 2)} of it (wanted: at least 0.80); ` +
+          `${middle(({ own, theirs }) => own.rate / theirs.rate, 2)} of it${work.wanted ?? ""}; ` +
           `CPU ${middle(({ own }) => own.cpu)} and ${middle(({ theirs }) => theirs.cpu)} us per event`
       )
     }

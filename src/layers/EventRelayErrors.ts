@@ -28,8 +28,9 @@ export const eventRelayError = ({ code, details }: ServiceError, context: Contex
   const { asking, conceal, connection } = context
   const status = EventRelayStatus.byCode(code)
   const trouble = EventRelayStatus.troubleOf(status)
-  const error = (trouble: Trouble, reason: string) => new EventRelayError({ trouble, status, reason })
   const said = short(conceal(details))
+  const lost = isLost(status, said)
+  const error = (trouble: Trouble, reason: string) => new EventRelayError({ trouble, status, reason, lost })
   switch (status) {
     case "DEADLINE_EXCEEDED":
       return error("away", `no answer within ${connection.callMillis / 1000} s`)
@@ -79,6 +80,22 @@ const short = (text: string): string => {
   const line = oneLine(text.replaceAll(/\s+/g, " ").trim())
   return line.length > wordsMax ? `${line.slice(0, wordsMax)}...` : line
 }
+
+/** Whether the server may have done it: what never reached it, and what it answered itself, it has not. */
+const isLost = (status: EventRelayStatus.Status, said: string): boolean => {
+  switch (status) {
+    case "UNAVAILABLE":
+      return !neverSent.test(said)
+    case "RESOURCE_EXHAUSTED":
+      return tooLarge.test(said)
+    case "INTERNAL":
+      return /RST_STREAM|deserializ|pars(?:e|ing)|stream/i.test(said)
+    default:
+      return status === "DEADLINE_EXCEEDED" || status === "CANCELLED"
+  }
+}
+
+const neverSent = /^(?:No connection established|Name resolution failed|Failed to connect)/
 
 const tooLarge = /message.* larger than max|message with a size larger than/i
 

@@ -17,8 +17,10 @@ import type { Connection, Tls } from "../services/EventRelayConnection.ts"
 import * as EventRelayErrors from "./EventRelayErrors.ts"
 import type * as Proto from "./EventRelayProto.ts"
 
-/** Units: bytes of one request or reply. */
+/** Units: bytes of one request. */
 export const messageBytesMax = 64 * 1024 * 1024
+/** Units: bytes of one reply. What is larger is thrown away, though the server has locked what is in it. */
+const replyBytesMax = 1024 * 1024 * 1024
 /** Units: milliseconds between two tries to connect. */
 const reconnectMillisMin = 100
 const reconnectMillisMax = 5_000
@@ -170,7 +172,7 @@ const secured = (createSsl: typeof credentials.createSsl, tls: Tls, host: string
 
 /** Source: https://github.com/grpc/grpc-node/tree/master/packages/grpc-js#supported-channel-options */
 const optionsOf = ({ host, keepaliveMillis, tls }: Connection): ChannelOptions => ({
-  "grpc.max_receive_message_length": messageBytesMax,
+  "grpc.max_receive_message_length": replyBytesMax,
   "grpc.max_send_message_length": messageBytesMax,
   "grpc.keepalive_time_ms": keepaliveMillis,
   "grpc.keepalive_timeout_ms": Math.min(keepaliveMillis, pingMillisMax),

@@ -17,6 +17,8 @@ export class EventRelayError extends Schema.TaggedError<EventRelayError>()("Even
   status: Schema.String,
   /** One sentence with the server's words, and no secret. */
   reason: Schema.String,
+  /** It may have been done all the same: only the reply is gone. */
+  lost: Schema.optionalKey(Schema.Boolean),
   cause: Schema.optionalKey(Schema.Defect())
 }) {
   override get message(): string {

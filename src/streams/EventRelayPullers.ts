@@ -27,6 +27,11 @@ export interface Options {
 
 /** Units: events in one call, as the server has it. */
 const callMax = 100_000
+/** Units: events in a call as long as nobody knows how large they are; bytes that one reply should have. */
+const firstMax = 1_000
+const replyBytes = 32 * 1024 * 1024
+/** Units: bytes of an event, when a reply was too large to be taken. */
+const largeBytes = replyBytes / 10
 /** Units: milliseconds. Little room is left to grow for a moment, so that events come by the batch. */
 const growMillis = 5
 
@@ -40,6 +45,8 @@ export class EventRelayPullers {
   private isStopping = false
   private works = false
   private failures = 0
+  /** Units: bytes; about the largest of late. */
+  private eventBytes: number | undefined
   private readonly options: Options
 
   constructor(options: Options) {
@@ -98,7 +105,9 @@ export class EventRelayPullers {
 
   private get share(): number {
     const { channels, demand, held } = this.options
-    return Math.min(held.room, callMax, channels.length === 1 ? demand : Math.ceil(demand / channels.length))
+    const { eventBytes } = this
+    const sized = eventBytes === undefined ? firstMax : Math.max(1, Math.floor(replyBytes / eventBytes))
+    return Math.min(held.room, callMax, sized, channels.length === 1 ? demand : Math.ceil(demand / channels.length))
   }
 
   private pull(channel: Channel, count: number): Effect.Effect<void> {
@@ -113,7 +122,7 @@ export class EventRelayPullers {
         )
         if (Result.isFailure(pulled)) {
           held.answered(count)
-          return yield* restore(this.failed(pulled.failure))
+          return yield* restore(this.failed(pulled.failure, count))
         }
         const events = pulled.success
         this.works = true
@@ -124,7 +133,7 @@ export class EventRelayPullers {
         if (events.length >= count) this.busy.openUnsafe()
         else if (!this.isStopping) this.busy.closeUnsafe()
         // From here on the inbox has them, whatever becomes of us.
-        if (events.length > 0) yield* restore(Queue.offerAll(this.options.out, fresh))
+        if (fresh.length > 0) yield* restore(Queue.offerAll(this.options.out, fresh))
         else yield* restore(this.pause(this.options.pullMillis))
       })
     )
@@ -135,6 +144,8 @@ export class EventRelayPullers {
     const { backoff, box, held, outage } = this.options
     const payloads = events.map(EventRelayEvent.bytesOf)
     const bytes = bytesOf(payloads)
+    const average = bytes.length / events.length
+    this.eventBytes = Math.max(average, ((this.eventBytes ?? average) * 7 + average) / 8)
     let batch: number | undefined
     for (let tries = 0; batch === undefined; tries++) {
       const put = yield* Effect.result(box.put(bytes, events.length))
@@ -160,8 +171,15 @@ export class EventRelayPullers {
     )
   })
 
-  private readonly failed = Effect.fnUntraced({ self: this }, function* (error: EventRelayError) {
-    const { backoff, onFirstFailure, outage } = this.options
+  private readonly failed = Effect.fnUntraced({ self: this }, function* (error: EventRelayError, count: number) {
+    const { backoff, destination, onFirstFailure, outage } = this.options
+    if (error.lost === true) {
+      if (error.status === "RESOURCE_EXHAUSTED") this.eventBytes = largeBytes
+      yield* Effect.logWarning(
+        `eventrelay:${destination}: the reply to a pull of ${count} is lost (${error.reason}): ` +
+          "what the server has locked for it stays so until somebody unlocks it there"
+      )
+    }
     if (!this.works) yield* onFirstFailure(error)
     yield* outage.failed("pull", error.reason)
     if (!this.isStopping) this.busy.closeUnsafe()

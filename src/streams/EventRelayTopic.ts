@@ -74,6 +74,9 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
   }
 })
 
+/** Pages in which all is settled already, one after the other; after a restart there may be as many. */
+const knownMax = 100
+
 /** Brings what is to be worked, and waits while there is nothing. */
 const readingOf = (options: Options, source: string, pages: EventRelayPages) => {
   const { batch = 100, channel, pipeline, pullMillis = 5_000, query = "", topic } = options
@@ -124,7 +127,9 @@ const readingOf = (options: Options, source: string, pages: EventRelayPages) => 
   })
 
   const next: Effect.Effect<ReadonlyArray<RelayEvent>, SourceError> = Effect.gen(function* () {
-    for (;;) {
+    for (let known = 0; ; known++) {
+      // A server that gives the same again and again is not to be asked without a pause.
+      if (known >= knownMax) yield* Effect.sleep(pullMillis)
       if (pages.isFull) {
         yield* Effect.sleep(commitMillis)
         continue
@@ -140,6 +145,7 @@ const readingOf = (options: Options, source: string, pages: EventRelayPages) => 
       }
       const following = events.slice(overlap)
       if (following.length === 0) {
+        known = -1
         yield* Effect.sleep(pullMillis)
         continue
       }

@@ -161,7 +161,7 @@ describe("EventRelayGrpc", () => {
       yield* Effect.timeout(Deferred.await(over), "2 seconds")
     }))
 
-  test("takes messages up to their bound, and says which was too large", () =>
+  test("takes large replies, and says which request was too large", () =>
     Effect.gen(function* () {
       const large = "x".repeat(EventRelayGrpc.messageBytesMax + 1)
       const { port } = yield* serve({
@@ -169,11 +169,9 @@ describe("EventRelayGrpc", () => {
           reply(null, { events: [relayEvent("a", { data: large.slice(0, request.batch_size) })] })
       })
       const channel = yield* open(connection(port, { callMillis: 20_000 }))
-      const [event] = yield* channel.pullQueued("d", 20 * 1024 * 1024)
-      assert.strictEqual(event!.data.length, 20 * 1024 * 1024)
-      const received = yield* Effect.flip(channel.pullQueued("d", large.length))
-      assert.deepStrictEqual([received.trouble, received.status], ["failed", "RESOURCE_EXHAUSTED"])
-      assert.match(received.reason, /^Received message larger than max/)
+      // What was locked for a reply is lost with it: so replies may be larger.
+      const [event] = yield* channel.pullQueued("d", large.length)
+      assert.strictEqual(event!.data.length, large.length)
       const { id, topic, offset, errors, ...fresh } = relayEvent("a", { data: large })
       const sent = yield* Effect.flip(channel.publish({ topic: "t", durable: true, events: [fresh] }))
       assert.strictEqual(sent.trouble, "unfit")

@@ -54,7 +54,8 @@ describe("EventRelayGrpc with a server that has troubles", () => {
       const pulling = yield* Effect.forkChild(Effect.flip(channel.pullQueued(destination, 1)))
       yield* hang.reached
       yield* server.dropConnections
-      assert.strictEqual((yield* Fiber.join(pulling)).trouble, "away")
+      const cut = yield* Fiber.join(pulling)
+      assert.deepStrictEqual([cut.trouble, cut.lost], ["away", true])
       yield* hang.release
       assert.strictEqual(server.out(destination).length, 1)
       const again = channel.pullQueued(destination, 10).pipe(
@@ -63,9 +64,27 @@ describe("EventRelayGrpc with a server that has troubles", () => {
       )
       assert.strictEqual((yield* again).length, 1)
       yield* server.stop
-      assert.strictEqual((yield* Effect.flip(channel.pullQueued(destination, 10))).trouble, "away")
+      yield* Effect.flip(channel.pullQueued(destination, 10))
+      // From here on nobody is reached.
+      const refused = yield* Effect.flip(channel.pullQueued(destination, 10))
+      assert.deepStrictEqual([refused.trouble, refused.lost], ["away", false])
       yield* server.start
       assert.deepStrictEqual(yield* again, [])
+    }).pipe(Effect.scoped, Effect.provide(EventRelayGrpc.layer))
+  )
+
+  it.live("takes a reply of 80 MB", () =>
+    Effect.gen(function* () {
+      const large = yield* EventRelayServer.make({ messageBytesMax: 256 * 1024 * 1024 })
+      const topic = EventRelayKits.fresh()
+      const destination = yield* large.createDestination({ topic })
+      const text = "x".repeat(80_000)
+      yield* large.put(
+        topic,
+        Array.from({ length: 1_000 }, () => ({ data: { text } }))
+      )
+      const channel = yield* Effect.flatMap(EventRelayClient, (client) => client.channel(large.connection))
+      assert.lengthOf(yield* channel.pullQueued(destination, 1_000), 1_000)
     }).pipe(Effect.scoped, Effect.provide(EventRelayGrpc.layer))
   )
 })
