@@ -88,7 +88,8 @@ const patch = (one: Supervised, { body }: HttpRequest): Ready<HttpResponse> => {
   }
   return Effect.gen(function* () {
     yield* tune(one, read)
-    yield* Effect.logInfo(`${one.name}: tuned: ${wordsOf(read).join(", ")}`)
+    const words = wordsOf(read)
+    if (words.length > 0) yield* Effect.logInfo(`${one.name}: tuned: ${words.join(", ")}`)
     return json(yield* shown(one))
   })
 }
