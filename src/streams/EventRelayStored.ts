@@ -19,7 +19,7 @@ export const missing = <A extends { readonly event: NewEvent }>(
   const reason =
     refused.length > 0
       ? `the server does not take it: ${refused[0]!.errors.join("; ").slice(0, wordsMax)}`
-      : "the server did not store it: its data may not fit a schema of the topic"
+      : "the server did not store it: its data may not fit a schema of the topic, or there is no such topic"
   if (stored.length === 0) return { events: sent, reason }
   const count = new Map<string, number>()
   for (const event of stored) {

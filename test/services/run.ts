@@ -99,7 +99,8 @@ const eventRelay = async (port: number, isPlain: boolean) => {
   const { ca, caFile, client, server } = certificates ?? {}
   const tls = server === undefined ? {} : { tls: { ca: ca!, cert: server.cert, key: server.key } }
   const relay = await EventRelay.start({ port, ...tls })
-  const destination = await relay.do<string>("createDestination", { topic: "orders" })
+  const topic = "users"
+  const destination = await relay.do<string>("createDestination", { topic })
   const files = {
     EVENTRELAY_CA: caFile!,
     EVENTRELAY_CERT: client?.certFile ?? "",
@@ -111,6 +112,7 @@ const eventRelay = async (port: number, isPlain: boolean) => {
       EVENTRELAY_PORT: `${relay.port}`,
       EVENTRELAY_TOKEN: relay.token(),
       EVENTRELAY_DESTINATION: destination,
+      EVENTRELAY_TOPIC: topic,
       ...(isPlain ? {} : files)
     },
     stop: async () => {
