@@ -54,10 +54,16 @@ const copyOf = (value: unknown, depth: number): unknown => {
 }
 
 /** Whether a copy is still what was made from the payload and the context. Costs 0.3 µs for two rows of 8 columns. */
-export const isSame = (payload: unknown, context: object, made: unknown): boolean =>
-  takesContext(payload)
-    ? (made as Record<string, unknown>)[contextName] === context && sameOf(payload, made, 0, 1)
-    : sameOf(payload, made, 0)
+export const isSame = (payload: unknown, context: object, made: unknown): boolean => {
+  try {
+    return takesContext(payload)
+      ? (made as Record<string, unknown>)[contextName] === context && sameOf(payload, made, 0, 1)
+      : sameOf(payload, made, 0)
+  } catch {
+    // A getter that throws was not in what was copied.
+    return false
+  }
+}
 
 /** `more` fields are in the second besides those of the first. */
 const sameOf = (a: unknown, b: unknown, depth: number, more = 0): boolean => {

@@ -45,6 +45,15 @@ export class Snapshot {
   }
 
   private holdsFor(index: number): boolean {
+    try {
+      return this.compare(index)
+    } catch {
+      // A getter that throws was not there before.
+      return false
+    }
+  }
+
+  private compare(index: number): boolean {
     const { begins, names, values } = this
     const one = this.objects[index]!
     let at = begins[index]!
@@ -68,10 +77,13 @@ export class Snapshot {
       if (this.holdsFor(i)) continue
       const one = this.objects[i]!
       const [begin, end] = [begins[i]!, begins[i + 1]!]
-      if (Array.isArray(one)) one.splice(0, one.length, ...values.slice(begin, end))
-      else {
-        for (const name of Object.keys(one)) delete (one as Fields)[name]
-        for (let at = begin; at < end; at++) (one as Fields)[names[at]!] = values[at]
+      // What was frozen besides stays as it is: `Reflect` does not throw.
+      if (Array.isArray(one)) {
+        Reflect.set(one, "length", end - begin)
+        for (let at = begin; at < end; at++) Reflect.set(one, at - begin, values[at])
+      } else {
+        for (const name of Object.keys(one)) Reflect.deleteProperty(one, name)
+        for (let at = begin; at < end; at++) Reflect.set(one, names[at]!, values[at])
       }
     }
   }

@@ -56,7 +56,12 @@ export const endTurn = (): boolean => {
   const { parts, payload } = asked
   Object.assign(asked, nobodyAsked)
   if (parts === undefined) return true
-  const fresh = partsOf(payload)
+  let fresh: Parsed
+  try {
+    fresh = partsOf(payload)
+  } catch {
+    return false
+  }
   for (const name in parts) if (!Object.is(parts[name as keyof Parsed], fresh[name as keyof Parsed])) return false
   for (const name in fresh) if (!(name in parts)) return false
   return true

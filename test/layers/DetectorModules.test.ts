@@ -221,6 +221,22 @@ export const handler = (event, h) => run(event, h, [
       }
     }))
 
+  test("hands each module the payload as it came, also where another freezes it or makes it throw", () =>
+    Effect.gen(function* () {
+      const place = yield* directory({
+        "a.js": moduleOf("(e, h) => { h.list.push(1); Object.freeze(h.list); return true }"),
+        "b.js": moduleOf(
+          "(e, h) => { Object.defineProperty(h.event, 'op', { enumerable: true, configurable: true, get() { throw new Error('no') } }); return true }"
+        ),
+        "c.js": moduleOf("(e, h) => h.event.op === 'UPDATE'")
+      })
+      const detector = yield* made(place)
+      for (let i = 0; i < 3; i++) {
+        const event = eventOf({ ...update({ status: "new" }, { status: "done" }), list: [] })
+        assert.deepStrictEqual(yield* detect(detector, event), ["a", "b", "c"])
+      }
+    }))
+
   test("hands each module the parts of the payload as they are, whatever the others wrote to theirs", () =>
     Effect.gen(function* () {
       const imports = "const { columnHasChanged, parseHasuraEvent } = require('sluice/hasura')\n"
