@@ -25,12 +25,15 @@ export class Held implements Delivery {
   readonly envelope: Envelope
   /** Undefined where the inbox could not take it. */
   readonly kept: Kept | undefined
+  /** The server knows it by its id; one that it does not stays in the inbox instead of being given back. */
+  readonly isKnown: boolean
   private readonly ledger: EventRelayHeld
 
-  constructor(ledger: EventRelayHeld, envelope: Envelope, kept: Kept | undefined) {
+  constructor(ledger: EventRelayHeld, envelope: Envelope, kept: Kept | undefined, isKnown: boolean) {
     this.ledger = ledger
     this.envelope = envelope
     this.kept = kept
+    this.isKnown = isKnown
   }
 
   settle(settlement: Settlement): void {
@@ -89,7 +92,7 @@ export class EventRelayHeld {
         return []
       }
       if (known !== undefined) this.forget(known)
-      const one = new Held(this, envelopeOf(this.options.source, event, payload, attempt, now), kept)
+      const one = new Held(this, envelopeOf(this.options.source, event, payload, attempt, now), kept, event.id !== "")
       this.held.set(one.envelope.id, one)
       return [one]
     })
@@ -99,7 +102,7 @@ export class EventRelayHeld {
     if (this.held.get(one.envelope.id) !== one || this.returning.has(one)) return
     if (_tag !== "Nacked") return this.forget(one)
     this.returning.add(one)
-    this.options.onNacked(one)
+    if (one.isKnown) this.options.onNacked(one)
   }
 
   /** Whether it is still ours to give back. */

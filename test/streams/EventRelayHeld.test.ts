@@ -1,29 +1,9 @@
 /** What is held of a destination: copies are told apart by their ids, and what has none is never a copy. */
 import { assert, describe, it } from "@effect/vitest"
 import { acked } from "../../src/services/Delivery.ts"
-import type { RelayEvent } from "../../src/services/EventRelay.ts"
 import * as EventRelayEvent from "../../src/streams/EventRelayEvent.ts"
 import { EventRelayHeld } from "../../src/streams/EventRelayHeld.ts"
-
-const eventOf = (id: string): RelayEvent => ({
-  id,
-  name: "order.paid",
-  topic: "orders",
-  data: "{}",
-  source: "shop",
-  group_key: "",
-  reference_key: "",
-  trace_key: "",
-  user_key: "",
-  anonymous_key: "",
-  occurred_at: "",
-  context: {},
-  offset: 0,
-  errors: [],
-  data_schema: "",
-  prev_id: "",
-  available_at: ""
-})
+import { relayEvent } from "../layers/EventRelayGrpcKit.ts"
 
 describe("EventRelayHeld", () => {
   it("hands out every event of a reply, but the copies of one that has an id", () => {
@@ -35,7 +15,7 @@ describe("EventRelayHeld", () => {
       onNacked: () => {}
     })
     const taken = ["a", "", "", "a", "b"].map((id, item) => {
-      const event = eventOf(id)
+      const event = relayEvent(id)
       return { event, payload: EventRelayEvent.bytesOf(event), kept: { batch: 1, item }, attempt: 1 }
     })
     const given = held.take(taken, 0)
@@ -49,5 +29,23 @@ describe("EventRelayHeld", () => {
     for (const one of given) one.settle(acked)
     assert.deepStrictEqual(settled, [3, 0, 1, 2, 4])
     assert.strictEqual(held.room, 10)
+  })
+
+  it("gives back only what the server knows by its id; the rest stays in the inbox", () => {
+    const [settled, nacked]: [Array<number>, Array<string>] = [[], []]
+    const held = new EventRelayHeld({
+      source: "eventrelay:orders",
+      box: { settle: (_, item) => settled.push(item) },
+      demand: 10,
+      onNacked: ({ envelope }) => nacked.push(envelope.id)
+    })
+    const taken = ["a", ""].map((id, item) => {
+      const event = relayEvent(id)
+      return { event, payload: EventRelayEvent.bytesOf(event), kept: { batch: 1, item }, attempt: 1 }
+    })
+    held.take(taken, 0)
+    held.giveBack()
+    assert.deepStrictEqual(nacked, ["a"])
+    assert.deepStrictEqual(settled, [])
   })
 })

@@ -8,26 +8,7 @@ import { type Channel, EventRelayError, type RelayEvent } from "../../src/servic
 import { accepted } from "../../src/services/Reply.ts"
 import * as Define from "../../src/streams/Define.ts"
 import * as EventRelayDestination from "../../src/streams/EventRelayDestination.ts"
-
-const eventOf = (id: string, data: string): RelayEvent => ({
-  id,
-  name: "order.paid",
-  topic: "orders",
-  data,
-  source: "shop",
-  group_key: "",
-  reference_key: "",
-  trace_key: "",
-  user_key: "",
-  anonymous_key: "",
-  occurred_at: "",
-  context: {},
-  offset: 0,
-  errors: [],
-  data_schema: "",
-  prev_id: "",
-  available_at: ""
-})
+import { relayEvent } from "../layers/EventRelayGrpcKit.ts"
 
 type Reply = Effect.Effect<ReadonlyArray<RelayEvent>, EventRelayError>
 
@@ -65,9 +46,9 @@ describe("pulls of a destination", () => {
       const large = JSON.stringify("x".repeat(1024 * 1024))
       const { counts } = yield* asked(5_000, (call) =>
         call === 1
-          ? Effect.succeed(Array.from({ length: 10 }, (_, i) => eventOf(`large-${i}`, large)))
+          ? Effect.succeed(Array.from({ length: 10 }, (_, i) => relayEvent(`large-${i}`, { data: large })))
           : call < 40
-            ? Effect.succeed([eventOf(`small-${call}`, "{}")])
+            ? Effect.succeed([relayEvent(`small-${call}`, { data: "{}" })])
             : none
       )
       // As long as nobody knows.
@@ -79,7 +60,7 @@ describe("pulls of a destination", () => {
 
   it.effect("wait as after an empty reply when one brings nothing new", () =>
     Effect.gen(function* () {
-      const { counts } = yield* asked(10, () => Effect.succeed([eventOf("same", "{}")]), false)
+      const { counts } = yield* asked(10, () => Effect.succeed([relayEvent("same", { data: "{}" })]), false)
       assert.isAtMost(counts.length, 14)
     })
   )
